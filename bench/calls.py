@@ -13,12 +13,11 @@ from typing import Any
 import aiohttp
 
 from portico.kit.calls.channel import Outgoing
-from portico.kit.calls.client import Calls, Client
+from portico.kit.calls.client import Calls, Client, Summary
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.calls.local import LocalChannel
 from portico.kit.calls.retries import RetryingChannel
-from portico.kit.calls.summary import Summary
 from portico.testing.loopback import loopback_server
 
 ROUNDS = 9

@@ -45,9 +45,8 @@ async def serve(port: int, keeping: str) -> None:
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.cache.memory import MemoryCache
     from portico.kit.foundation.clock import Clock
-    from portico.kit.runtime.garbage_collection import tune_garbage_collection
     from portico.kit.runtime.host import Host
-    from portico.kit.runtime.serving import ServedApp, Servers, bind
+    from portico.kit.runtime.serving import ServedApp, Servers, bind, tune_garbage_collection
     from portico.kit.settings import Environment
     from portico.services.catalog import service
     from portico.testing.issuer import Issuer

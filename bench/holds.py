@@ -75,8 +75,7 @@ async def seating(tokens: Path | None = None) -> AsyncIterator["Host"]:
 
 
 async def serve(port: int, tokens: str) -> None:
-    from portico.kit.runtime.garbage_collection import tune_garbage_collection
-    from portico.kit.runtime.serving import ServedApp, Servers, bind
+    from portico.kit.runtime.serving import ServedApp, Servers, bind, tune_garbage_collection
 
     async with (
         seating(Path(tokens)) as host,

@@ -61,8 +61,7 @@ async def catalog(token: Path | None = None) -> AsyncIterator["Host"]:
 
 
 async def serve(port: int, token: str) -> None:
-    from portico.kit.runtime.garbage_collection import tune_garbage_collection
-    from portico.kit.runtime.serving import ServedApp, Servers, bind
+    from portico.kit.runtime.serving import ServedApp, Servers, bind, tune_garbage_collection
 
     async with (
         catalog(Path(token)) as host,

@@ -1,7 +1,19 @@
 """Access record: what the gateway reports about each request when it is over."""
 
+import enum
 from dataclasses import dataclass
 from typing import Protocol
+
+
+class Outcome(enum.Enum):
+    """How a request ended."""
+
+    COMPLETE = "complete"
+    CLIENT_GONE = "client_gone"
+    BODY_REFUSED = "body_refused"
+    STOPPED = "stopped"
+    STALLED = "stalled"
+    BROKEN = "broken"
 
 
 @dataclass(slots=True)

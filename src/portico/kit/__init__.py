@@ -11,8 +11,7 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, PublicRead, SignedIn, permitted
     from portico.kit.auth.principal import Principal, UserId
-    from portico.kit.calls.client import Calls, Client
-    from portico.kit.calls.summary import Summary
+    from portico.kit.calls.client import Calls, Client, Summary
     from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window, newest_first
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
@@ -60,8 +59,7 @@ else:
         {
             "auth.access": "AnyCaller FromService KnownCaller PublicRead SignedIn permitted",
             "auth.principal": "Principal UserId",
-            "calls.client": "Calls Client",
-            "calls.summary": "Summary",
+            "calls.client": "Calls Client Summary",
             "data.paging": "InvalidCursor Keyset Slice Window newest_first",
             "data.reader": "Reader",
             "data.repository": "Repository",

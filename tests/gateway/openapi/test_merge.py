@@ -1,7 +1,7 @@
 from typing import Any
 
 from portico.gateway.openapi import merge_documents
-from portico.gateway.openapi.oauth_flows import add_oauth_flows
+from portico.gateway.openapi.document import add_oauth_flows
 from portico.kit.http.documents import SUPPLEMENTARY
 
 INFO = {"title": "shop", "version": "1"}

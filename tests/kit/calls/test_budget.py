@@ -1,7 +1,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from portico.kit.calls.budget import RetryBudget
+from portico.kit.calls.retries import RetryBudget
 
 
 class BudgetMachine(RuleBasedStateMachine):

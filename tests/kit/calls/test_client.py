@@ -16,8 +16,7 @@ from portico.kit.calls.channel import (
     Refused,
     Unreachable,
 )
-from portico.kit.calls.client import Calls, Client, Layout
-from portico.kit.calls.summary import Summary
+from portico.kit.calls.client import Calls, Client, Layout, Summary
 from portico.kit.data.engine import Database
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock

@@ -10,10 +10,9 @@ import pytest
 from tests.kit.telemetry.recording import Recording, linked, span_id, trace_id
 
 from portico.kit.calls.channel import AnswerInvalid, Incoming, Outgoing, Refused, Unreachable
-from portico.kit.calls.client import Calls, Client, Layout
+from portico.kit.calls.client import Calls, Client, Layout, Summary
 from portico.kit.calls.errors import CallFailed, ConnectionLost
 from portico.kit.calls.gathering import MAX_BATCH, Gatherer
-from portico.kit.calls.summary import Summary
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.testing.channels import canned_response
 

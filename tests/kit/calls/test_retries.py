@@ -1,6 +1,5 @@
 import pytest
 
-from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.channel import (
     AnswerTooLarge,
     BreakerOpen,
@@ -12,7 +11,7 @@ from portico.kit.calls.channel import (
     Saturated,
     Unreachable,
 )
-from portico.kit.calls.retries import RetryingChannel
+from portico.kit.calls.retries import RetryBudget, RetryingChannel
 from portico.testing.channels import ScriptedChannel, canned_response
 from portico.testing.clock import ManualClock
 

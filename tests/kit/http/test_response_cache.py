@@ -5,9 +5,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.group import CacheGroup, CacheTag
 from portico.kit.cache.memory import MemoryCache
-from portico.kit.cache.tag import CacheTag
 from portico.kit.foundation.problems import GatewayTimeout
 from portico.kit.http.response_cache import cached_response
 from portico.kit.http.router import Router

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from portico.gateway.access_log import AccessRecord
+from portico.gateway.access_log import AccessRecord, Outcome
 from portico.gateway.fast.answer import AnswerHead
 from portico.gateway.fast.memo import KnownFields, KnownRequest
 from portico.gateway.proxy.http import FirstAttempt
-from portico.gateway.proxy.outcome import Outcome
 from portico.gateway.proxy.request import CLIENT_GONE, ProxyRequest
 from portico.gateway.request_head import Header
 from portico.gateway.request_ids import RequestIds

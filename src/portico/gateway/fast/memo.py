@@ -22,7 +22,7 @@ from portico.gateway.request_ids import MAX_TRACESTATE, REQUEST_ID, SentIds
 from portico.gateway.routes import Route
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
 from portico.kit.calls.addresses import InstanceAddress
-from portico.kit.calls.budget import RetryBudget
+from portico.kit.calls.retries import RetryBudget
 from portico.kit.foundation.request_framing import HEAD_END
 from portico.kit.telemetry.trace_context import TraceContext
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import httptools
 
+from portico.gateway.access_log import Outcome
 from portico.gateway.fast.answer import (
     BODILESS,
     CHUNKED,
@@ -17,7 +18,6 @@ from portico.gateway.fast.answer import (
 )
 from portico.gateway.fast.exchange import Exchange, Response
 from portico.gateway.fast.memo import encoded
-from portico.gateway.proxy.outcome import Outcome
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
 from portico.gateway.upstreams.base import UpstreamRequest
 from portico.gateway.upstreams.http_connection import HttpConnection

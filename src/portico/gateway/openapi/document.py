@@ -4,12 +4,11 @@ import asyncio
 import contextvars
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from portico.gateway.openapi.merge import merge_documents
-from portico.gateway.openapi.oauth_flows import TOKEN_PATH, add_oauth_flows
 from portico.gateway.routes import RouteTable
 from portico.gateway.upstreams.base import Upstream, UpstreamRequest
 from portico.kit.calls.errors import CallFailed
@@ -23,6 +22,10 @@ CACHE_SECONDS = 60.0
 INCOMPLETE_CACHE_SECONDS = 1.0
 MAX_BYTES = 8 << 20
 OK = 200
+TOKEN_PATH: Final = "/oauth/token"  # noqa: S105  a path
+_BEARER: Final[dict[str, list[str]]] = {"bearer": []}
+_OAUTH: Final[dict[str, list[str]]] = {"oauth2": []}
+_SCOPES: Final = {"openid": "Know who the user is", "api": "Act for the user where no permission is needed"}
 _PARAMETER = re.compile(r"{[^}]*}")
 
 
@@ -133,3 +136,30 @@ async def _read(upstream: Upstream, request: UpstreamRequest) -> bytes:
 def _shape(path: str) -> str:
     """Return a path template without the names of its parameters, whose case in the document is the system's."""
     return _PARAMETER.sub("{}", path)
+
+
+def add_oauth_flows(document: dict[str, Any], token_path: str) -> None:
+    """Add the password flow and the authorization code flow to a document, for all operations that take a token.
+
+    Swagger UI and generated clients sign users in with them.
+
+    Args:
+        document: The document of the system.
+        token_path: The path of the token endpoint. The authorization endpoint is beside it.
+    """
+    urls = {"tokenUrl": token_path, "refreshUrl": token_path}
+    authorize = token_path.removesuffix("token") + "authorize"
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["oauth2"] = {
+        "type": "oauth2",
+        "description": "With an email address and a password, or as a registered client with PKCE.",
+        "flows": {
+            "password": {**urls, "scopes": {}},
+            "authorizationCode": {**urls, "authorizationUrl": authorize, "scopes": dict(_SCOPES)},
+        },
+    }
+    for item in document["paths"].values():
+        for operation in item.values():
+            requirements = operation.get("security", []) if isinstance(operation, dict) else []
+            if _BEARER in requirements:
+                requirements.insert(requirements.index(_BEARER) + 1, dict(_OAUTH))

@@ -6,13 +6,12 @@ from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
-from portico.gateway.access_log import AccessObserver, AccessRecord
+from portico.gateway.access_log import AccessObserver, AccessRecord, Outcome
 from portico.gateway.decisions import Decision, Forward, Matched, Own, Preflight, Refuse
 from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
 from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy.http import FirstAttempt, HttpExchange
-from portico.gateway.proxy.outcome import Outcome
 from portico.gateway.proxy.request import CLIENT_GONE, Capacity, Overloaded, ProxyRequest, head_of
 from portico.gateway.proxy.responses import Reply, oauth_error_reply, problem_reply, refuse_websocket, send_reply
 from portico.gateway.proxy.streams import RelayedStream
@@ -20,9 +19,9 @@ from portico.gateway.proxy.websocket import GOING_AWAY, WebSocketBridge
 from portico.gateway.request_head import RequestHead
 from portico.gateway.request_ids import request_ids_of
 from portico.gateway.upstreams.base import HandshakeRefused, Upstream, UpstreamRequest
-from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import CallFailed
 from portico.kit.calls.problems import problem_of
+from portico.kit.calls.retries import RetryBudget
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.ip_addresses import address_key
 from portico.kit.foundation.problems import BadRequest, ContentTooLarge, Problem

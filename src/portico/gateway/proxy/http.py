@@ -9,16 +9,16 @@ from typing import NoReturn, Self
 
 from starlette.types import Receive, Send
 
+from portico.gateway.access_log import Outcome
 from portico.gateway.decisions import Forward
 from portico.gateway.forwarding import client_headers
-from portico.gateway.proxy.outcome import Outcome
 from portico.gateway.proxy.streams import RelayedStream
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.upstreams.base import RequestBodyBroken, Upstream, UpstreamRequest, UpstreamResponse
 from portico.kit.calls.breaker import is_proxy_error
-from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Unreachable
 from portico.kit.calls.problems import problem_of
+from portico.kit.calls.retries import RetryBudget
 from portico.kit.foundation.problems import ContentTooLarge, Problem
 from portico.kit.http.stream_connections import hand_over
 

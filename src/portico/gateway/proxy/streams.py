@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from portico.gateway.proxy.outcome import Outcome
+from portico.gateway.access_log import Outcome
 from portico.kit.foundation.stream_connection import StreamConnection, StreamSource
 
 

@@ -5,10 +5,9 @@ import contextvars
 import dataclasses
 from typing import Final
 
-from portico.kit.auth.lru_cache import LruCache
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.tokens import InvalidToken, TokenFormat, UnverifiedToken
-from portico.kit.auth.verification import MOST_TOKENS, Validation, ValidationSource, fingerprint
+from portico.kit.auth.verification import MOST_TOKENS, LruCache, Validation, ValidationSource, fingerprint
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.probe_limiter import ProbeLimiter
 

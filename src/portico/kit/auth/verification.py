@@ -3,15 +3,17 @@
 import asyncio
 import dataclasses
 import hashlib
-from typing import Final, Protocol
+from collections import OrderedDict
+from typing import Final, Generic, Protocol, TypeVar
 
 from portico.kit.auth.keys import UnusableKey, VerifyingKey, read_key_set
-from portico.kit.auth.lru_cache import LruCache
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.revocations import Revocation, RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
 from portico.kit.foundation.clock import Clock
 from portico.kit.telemetry.logs import get_logger
+
+V = TypeVar("V")
 
 logger = get_logger(__name__)
 
@@ -108,6 +110,35 @@ class ValidationSource(TicketSource, Protocol):
 def fingerprint(token: str) -> bytes:
     """Return a hash that represents `token` in memory, so that a memory dump contains no tokens."""
     return hashlib.sha256(token.encode()).digest()
+
+
+class LruCache(Generic[V]):
+    """A cache of the `limit` most recently used values."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[bytes, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: bytes) -> V | None:
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: bytes, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > self._limit:
+            self._values.popitem(last=False)
+
+    def remove(self, key: bytes) -> None:
+        self._values.pop(key, None)
+
+    def clear(self) -> None:
+        self._values.clear()
 
 
 class KeyVerifier:

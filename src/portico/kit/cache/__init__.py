@@ -6,15 +6,13 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from portico.kit.cache.base import Cache
-    from portico.kit.cache.group import CacheGroup
-    from portico.kit.cache.tag import CacheTag
+    from portico.kit.cache.group import CacheGroup, CacheTag
 else:
     __getattr__ = lazy_exports(
         __name__,
         {
             "base": "Cache",
-            "group": "CacheGroup",
-            "tag": "CacheTag",
+            "group": "CacheGroup CacheTag",
         },
     )
 

@@ -1,5 +1,7 @@
 """Groups of cache entries that are invalidated together."""
 
+from dataclasses import dataclass
+
 from portico.kit.cache.base import Cache, Make
 
 
@@ -28,3 +30,17 @@ class CacheGroup:
     async def invalidate(self) -> None:
         """Invalidate all entries. Call it after the commit that makes them outdated."""
         await self._cache.incr(self._name)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheTag:
+    """Tag of cached responses, such as those that show products. A change invalidates all responses with its tag.
+
+    Args:
+        name: unique within the service.
+        seconds: time to live. It limits how long a response may be outdated if a process dies between its commit and
+            the invalidation.
+    """
+
+    name: str
+    seconds: float = 30.0

@@ -10,19 +10,17 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from portico.kit.calls.channel import Channel, Incoming, Outgoing
-    from portico.kit.calls.client import Calls, Client
+    from portico.kit.calls.client import Calls, Client, Summary
     from portico.kit.calls.errors import CallError, CallFailed, ConnectionLost, Refused, Unreachable
     from portico.kit.calls.lookup import GatheredLookup
-    from portico.kit.calls.summary import Summary
 else:
     __getattr__ = lazy_exports(
         __name__,
         {
             "channel": "Channel Incoming Outgoing",
-            "client": "Calls Client",
+            "client": "Calls Client Summary",
             "errors": "CallError CallFailed ConnectionLost Refused Unreachable",
             "lookup": "GatheredLookup",
-            "summary": "Summary",
         },
     )
 

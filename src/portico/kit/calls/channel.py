@@ -1,6 +1,6 @@
 """Requests and responses of calls between services, and the channel protocol. See `errors` for failures."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -112,3 +112,22 @@ class Channel(Protocol):
             CallFailed: there is no usable response. Its subclasses say whether the call may have taken effect.
         """
         ...
+
+
+class RoutingChannel:
+    """Calls services of this process directly and others over HTTP. Callers see no difference.
+
+    Args:
+        here: names of the services in this process. It is read at each call.
+        local: channel to these.
+        remote: channel to the others.
+    """
+
+    def __init__(self, here: Container[str], local: Channel, remote: Channel) -> None:
+        self._here = here
+        self._local = local
+        self._remote = remote
+
+    async def send(self, out: Outgoing) -> Incoming:
+        """Send a request over the channel of its service. Raises CallFailed, see `Channel`."""
+        return await (self._local if out.service in self._here else self._remote).send(out)

@@ -7,6 +7,9 @@ from functools import partial
 from typing import Any, ClassVar, Protocol, TypedDict, TypeVar, Unpack, overload, runtime_checkable
 from urllib.parse import urlencode
 
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Headers, Incoming, Outgoing
 from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refused_error
 from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallFailed, CallTimedOut
@@ -53,6 +56,17 @@ class Layout:
 
     def path(self, path: str) -> str:
         return path if path.startswith(_UNPREFIXED) else self.prefix + path
+
+
+class Summary(BaseModel):
+    """The fields that one service needs from another's response, in either case of JSON.
+
+    Unknown fields are ignored, so that the other service can add fields.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore", frozen=True
+    )
 
 
 PLAIN = Layout()

@@ -2,13 +2,17 @@
 
 ::
 
-    CallError ├── CalledInTransaction      rejected before it began: a transaction is open ├── CallFailed
-    there is no usable response │   ├── Unreachable          nothing was sent: any call may be retried │   │   ├──
-    BreakerOpen      not sent: the instances have failed too often recently │   │   └── Saturated        not sent: too
-    many calls are in flight │   ├── CallTimedOut         the time limit expired; the outcome is unknown │   ├──
-    ConnectionLost       the connection broke; the outcome is unknown │   ├── AnswerTooLarge       the response exceeds
-    the limit; the call may have taken effect │   └── AnswerInvalid        the response does not match the contract └──
-    Refused                  the service responded with 4xx or 5xx
+    CallError
+    ├── CalledInTransaction      rejected before it began: a transaction is open
+    ├── CallFailed               there is no usable response
+    │   ├── Unreachable          nothing was sent: any call may be retried
+    │   │   ├── BreakerOpen      not sent: the instances have failed too often recently
+    │   │   └── Saturated        not sent: too many calls are in flight
+    │   ├── CallTimedOut         the time limit expired; the outcome is unknown
+    │   ├── ConnectionLost       the connection broke; the outcome is unknown
+    │   ├── AnswerTooLarge       the response exceeds the limit; the call may have taken effect
+    │   └── AnswerInvalid        the response does not match the contract
+    └── Refused                  the service responded with 4xx or 5xx
 """
 
 from collections.abc import Mapping

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from time import monotonic as system_monotonic
 
 from portico.kit.calls.channel import Channel
-from portico.kit.calls.client import PLAIN, Calls, Layout, Options
+from portico.kit.calls.client import PLAIN, Calls, Layout, Options, Summary
 from portico.kit.calls.encoding import decode, refused_error
 from portico.kit.calls.errors import CallError
-from portico.kit.calls.summary import Summary
 from portico.kit.foundation.probe_limiter import ProbeLimiter
 from portico.kit.telemetry.logs import get_logger
 

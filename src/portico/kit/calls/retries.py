@@ -1,12 +1,12 @@
 """Retries of calls."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Incoming, Outgoing
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Saturated, Unreachable
 from portico.kit.foundation.backoff import Backoff
@@ -19,6 +19,36 @@ def retry_after(answer: Incoming) -> float | None:
     """Return the seconds of the response's `Retry-After`, or None. Services of a system do not send dates in it."""
     value = answer.header(b"retry-after") or b""
     return float(value) if value.isdigit() else None
+
+
+class RetryBudget:
+    """A token bucket that calls fill and retries drain.
+
+    Without it, an overloaded service would receive each call several times. With it, retries add at most `ratio` to the
+    load.
+
+    Args:
+        ratio: number of retries that each call adds, above 0 and at most 1.
+        burst: maximum number of retries that can be saved; the bucket starts full.
+    """
+
+    __slots__ = ("_capacity", "_price", "_tokens")
+
+    def __init__(self, ratio: float = 0.2, burst: int = 10) -> None:
+        self._price = math.ceil(1 / ratio)  # in calls; integers do not drift
+        self._capacity = self._tokens = burst * self._price
+
+    def called(self) -> None:
+        """Record a first attempt."""
+        if self._tokens < self._capacity:
+            self._tokens += 1
+
+    def spend(self) -> bool:
+        """Take one retry from the budget. Return whether there was one."""
+        if self._tokens < self._price:
+            return False
+        self._tokens -= self._price
+        return True
 
 
 class RetryingChannel:

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unprocessable,
     )
-    from portico.kit.foundation.text import NOT_IN_A_LINE
-    from portico.kit.foundation.words import CJK, FLAG_LETTERS, SYMBOLS, blank_separators, fold
+    from portico.kit.foundation.text import CJK, FLAG_LETTERS, NOT_IN_A_LINE, SYMBOLS, blank_separators, fold
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -46,8 +45,7 @@ else:
             "ids": "Identifier IntegerIdentifier",
             "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
             "problems": "BadRequest Conflict ContentTooLarge Forbidden InvalidCredentials NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
-            "text": "NOT_IN_A_LINE",
-            "words": "CJK FLAG_LETTERS SYMBOLS blank_separators fold",
+            "text": "CJK FLAG_LETTERS NOT_IN_A_LINE SYMBOLS blank_separators fold",
         },
     )
 

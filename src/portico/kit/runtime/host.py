@@ -16,13 +16,12 @@ from portico import __version__
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.cache.base import Cache
 from portico.kit.cache.factory import open_cache, warn_if_unavailable
-from portico.kit.calls.channel import Channel, Outgoing
+from portico.kit.calls.channel import Channel, Outgoing, RoutingChannel
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.calls.identity import ServiceIdentity
 from portico.kit.calls.local import LocalChannel
 from portico.kit.calls.retries import RetryingChannel
-from portico.kit.calls.routing_channel import RoutingChannel
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import require_current, upgrade
 from portico.kit.foundation.clock import Clock

@@ -7,12 +7,13 @@ SystemExit if its port is in use. Here the process handles signals, and every so
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -209,3 +210,16 @@ def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvic
         **tls,
         **options,
     )
+
+
+_THRESHOLD: Final = 10_000  # new objects between collections; with Python's default of 700 an order costs 7 % more
+
+
+def tune_garbage_collection() -> None:
+    """Exclude the objects created so far from garbage collection, and collect less often.
+
+    A full collection of them would block the event loop for a sixth of a second. Call it once, when the services run.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_THRESHOLD)

@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 from portico.kit import Clock, TooManyRequests, UserId
 from portico.services.seating.errors import CodeExhausted, CodeNotValidNow
-from portico.services.seating.hall.discount import Discount
 
 CodeKind = Literal["DISCOUNT", "PRESALE"]
 
@@ -15,11 +14,29 @@ LONGEST_CODE: Final = 40
 _MOST_UNKNOWN: Final = 10  # unknown codes of a user in a window
 _WINDOW: Final = 60.0  # seconds
 _MOST_USERS: Final = 10_000
+_WHOLE: Final = 100
 
 
 def code_key(code: str) -> str:
     """Return the code without case."""
     return code.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Discount:
+    """What a code takes off the price of each place.
+
+    Attributes:
+        percent_off: percentage of the price; the discount is rounded half up.
+        amount_off: in minor units.
+    """
+
+    percent_off: int = 0
+    amount_off: int = 0
+
+    def of(self, price: int) -> int:
+        """Return the discount on a place with this price, in minor units. It is at most the price."""
+        return min(price, (price * self.percent_off + _WHOLE // 2) // _WHOLE + self.amount_off)
 
 
 @dataclass(slots=True)

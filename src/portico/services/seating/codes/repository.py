@@ -8,9 +8,8 @@ from sqlalchemy import bindparam, delete, func, select, update
 from portico.contracts.events import ShowId
 from portico.kit import Keyset, Reader, Slice, UnitOfWork, Window
 from portico.kit.data import Statement
-from portico.services.seating.codes.domain import Code
+from portico.services.seating.codes.domain import Code, Discount
 from portico.services.seating.codes.models import CodeRow
-from portico.services.seating.hall.discount import Discount
 
 CODES: Any = CodeRow.__table__
 

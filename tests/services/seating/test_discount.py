@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.services.seating.hall.discount import Discount
+from portico.services.seating.codes.domain import Discount
 
 
 class TestDiscount:
