@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,12 @@ def vocabulary(chance: random.Random, size: int) -> list[str]:
 
 def documents(chance: random.Random) -> list[Document]:
     words = vocabulary(chance, 20_000)
-    weights = [1 / (place + 10) for place in range(len(words))]
+    weights = list(accumulate(1 / (place + 10) for place in range(len(words))))
     venues = [" ".join(chance.sample(words, 2)) for _ in range(500)]
     start = datetime(2027, 1, 1, tzinfo=UTC)
 
     def sentence(count: int) -> str:
-        return " ".join(chance.choices(words, weights, k=count))
+        return " ".join(chance.choices(words, cum_weights=weights, k=count))
 
     return [
         Document(
