@@ -144,6 +144,7 @@ def typo_distance(word: str, other: str, limit: int) -> int:
         return 0
     if word[:1] != other[:1] or abs(len(word) - len(other)) > limit or not other.isalpha():
         return limit + 1
+    word, other = _differing(word, other)
     before: list[int] = []
     previous = list(range(len(other) + 1))
     for row, letter in enumerate(word, 1):
@@ -157,6 +158,18 @@ def typo_distance(word: str, other: str, limit: int) -> int:
             return limit + 1
         before, previous = previous, current
     return min(previous[-1], limit + 1)
+
+
+def _differing(word: str, other: str) -> tuple[str, str]:
+    """Return two words without the letters that both begin with, and those that both end with."""
+    shorter = min(len(word), len(other))
+    start = 0
+    while start < shorter and word[start] == other[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and word[-1 - end] == other[-1 - end]:
+        end += 1
+    return word[start : len(word) - end], other[start : len(other) - end]
 
 
 def typo_keys(word: str, typos: int) -> set[str]:
