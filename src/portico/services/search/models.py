@@ -110,7 +110,8 @@ def _shows(slot: Slot, metadata: MetaData) -> Table:
     return Table(
         f"shows_{slot}",
         metadata,
-        Column("show_id", BigInteger, primary_key=True, autoincrement=False),
+        # INTEGER is the row's place in SQLite; a BIGINT would be looked up in an index first.
+        Column("show_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
         Column("fingerprint", BigInteger, nullable=False),
         Column("standing", Integer, nullable=False),
         Column("starts_at", BigInteger, nullable=False),

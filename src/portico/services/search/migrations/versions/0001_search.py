@@ -70,7 +70,7 @@ def upgrade() -> None:
 def _create_slot(slot: str) -> None:
     op.create_table(
         f"shows_{slot}",
-        sa.Column("show_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("show_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("fingerprint", sa.BigInteger(), nullable=False),
         sa.Column("standing", sa.Integer(), nullable=False),
         sa.Column("starts_at", sa.BigInteger(), nullable=False),
