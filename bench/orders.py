@@ -109,7 +109,9 @@ class Sides:
         return placed, confirmed
 
     async def theirs(self, orders: int) -> float:
-        """Runs of the script that pgbench ends a second."""
+        """Runs of the script that pgbench ends a second. Returns after its connections are closed, so that their time is its own."""
+        postgres = psutil.Process(self._server.pid)
+        before = set(postgres.children())
         host = ("--host=127.0.0.1", f"--port={self._server.port}", "--username=portico")
         load = (
             f"--client={CLIENTS}",
@@ -126,6 +128,11 @@ class Sides:
         found = re.search(r"tps = ([0-9.]+)", output)
         if done.returncode or found is None or "number of failed transactions: 0 " not in output:
             raise RuntimeError(f"pgbench failed: {output}")
+        async with asyncio.timeout(MOST_WAITED):
+            while True:
+                if before.issuperset(postgres.children()):
+                    break
+                await asyncio.sleep(LOOK)
         return float(found[1])
 
 
