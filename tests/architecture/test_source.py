@@ -13,6 +13,8 @@ FUNCTION_LINES = 45
 # These names do not say what a module contains.
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc", "impl"}
 
+SECTIONS = {"Args:", "Attributes:", "Raises:", "Returns:"}  # of a docstring
+
 # A service's files by role; any other file is named after the thing that it holds.
 FORBIDDEN_FILES = {"commands.py", "endpoints.py", "handlers.py", "queries.py", "resources.py"}
 FORBIDDEN_IMPORTS = {
@@ -72,6 +74,32 @@ class TestNames:
         names = [f"{_named(path)} {node.name}" for path in _sources() for node in _classes(path)]
 
         assert [name for name in names if VAGUE & {word.lower() for word in re.findall("[A-Z][a-z]+", name)}] == []
+
+
+class TestDocstrings:
+    def test_indent_the_items_of_a_section_by_four(self) -> None:
+        found = [
+            f"{_named(path)}:{number}"
+            for path in _sources()
+            for lines in [path.read_text().splitlines()]
+            for node in [*_functions(path), *_classes(path)]
+            for number in _wrongly_indented_items(lines, node)
+        ]
+
+        assert found == []
+
+
+def _wrongly_indented_items(
+    lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+) -> Iterator[int]:
+    """Yield the number of each line that follows `Args:` and the like in a docstring with another indentation."""
+    first = node.body[0]
+    if ast.get_docstring(node) is None:
+        return
+    for number in range(first.lineno, first.end_lineno or first.lineno):
+        header, item = lines[number - 1], lines[number]
+        if header.strip() in SECTIONS and not re.match(rf" {{{first.col_offset + 4}}}\S", item):
+            yield number + 1
 
 
 class TestServices:

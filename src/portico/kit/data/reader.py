@@ -89,8 +89,8 @@ class Reader:
         A single statement, as in most GET requests, bypasses the session and costs half as much.
 
         Args:
-                statement: a select, or a compiled statement.
-                values: values of its named parameters.
+            statement: a select, or a compiled statement.
+            values: values of its named parameters.
         """
         if isinstance(statement, Statement):
             return await self._rows_of_compiled(statement, values or {})

@@ -73,10 +73,10 @@ class Repository(Generic[T]):
         """Return a page of the rows that meet all conditions.
 
         Args:
-                        window: the requested part of the list.
-                        conditions: conditions for the rows. None stands for no condition, as for a filter that is not
-                            given.
-                        order: order of the list, if not the default one.
+            window: the requested part of the list.
+            conditions: conditions for the rows. None stands for no condition, as for a filter that is not
+                given.
+            order: order of the list, if not the default one.
 
         Raises:
             InvalidCursor: the cursor belongs to another order, or is not one of this list.

@@ -55,9 +55,9 @@ async def retry_transaction(
     """Run `act`, which opens and commits a transaction of its own, until it succeeds or the policy ends the retries.
 
     Args:
-            act: runs the whole transaction. It is called again after a retryable error.
-            policy: which errors are retried, how often and with which delays.
-            on_retry: called with the error before each delay.
+        act: runs the whole transaction. It is called again after a retryable error.
+        policy: which errors are retried, how often and with which delays.
+        on_retry: called with the error before each delay.
 
     Raises:
         Exception: what the last attempt raised.
@@ -86,9 +86,9 @@ async def run_transaction(
     """Run `act` in a transaction and return its result, with the retries of `policy`.
 
     Args:
-            begin: opens a unit of work that is committed at the end of its block.
-            act: runs in the transaction. It is called again, with a new unit of work, after a retryable error.
-            policy: which errors are retried, how often and with which delays.
+        begin: opens a unit of work that is committed at the end of its block.
+        act: runs in the transaction. It is called again, with a new unit of work, after a retryable error.
+        policy: which errors are retried, how often and with which delays.
 
     Raises:
         Exception: what the last attempt raised.

@@ -21,10 +21,10 @@ class Message:
     """One message as a broker carries it.
 
     Args:
-            id: identifies the event. A redelivered message has the same id.
-            type: event type that groups select by, such as `order.created`.
-            key: messages with the same key are delivered in the order of publishing.
-            body: serialized event. The broker does not read it.
+        id: identifies the event. A redelivered message has the same id.
+        type: event type that groups select by, such as `order.created`.
+        key: messages with the same key are delivered in the order of publishing.
+        body: serialized event. The broker does not read it.
     """
 
     id: str
