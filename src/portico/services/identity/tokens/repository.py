@@ -3,12 +3,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Select, and_, delete, exists, func, select, update
+from sqlalchemy import Select, and_, bindparam, delete, exists, func, select, update
 from sqlalchemy import Table as CoreTable
 
 from portico.kit import Reader, UnitOfWork, UserId
 from portico.kit.auth import AccessClaims
-from portico.kit.data import insert_if_absent
+from portico.kit.data import Statement, insert_if_absent
 from portico.services.identity.models import RefreshToken, Revocation, Session
 from portico.services.identity.repository import ExpiredRows, finished_sessions
 from portico.services.identity.tokens.domain import LOCKOUT_DURATION, LOCKOUT_WINDOW, MAIL_WINDOW, LoginKey, MailPurpose
@@ -16,6 +16,20 @@ from portico.services.identity.tokens.models import MailedToken, MailRequest, Si
 from portico.services.identity.users.models import User
 
 _MAX_INSERTS: Final = 3
+_IS_REVOKED: Final = exists().where(Revocation.kind == "token", Revocation.subject == bindparam("token_id"))
+_SELECT_REVOKED: Final = Statement(select(_IS_REVOKED.label("revoked")))
+_SELECT_BEARER: Final = Statement(
+    select(
+        User.email,
+        User.is_active,
+        User.tokens_valid_from,
+        Session.ended_at,
+        Session.expires_at,
+        _IS_REVOKED.label("revoked"),
+    )
+    .join(Session, and_(Session.user_id == User.user_id, Session.session_id == bindparam("session_id")))
+    .where(User.user_id == bindparam("user_id"))
+)
 
 
 class StoredKeys:
@@ -137,28 +151,17 @@ class Bearer:
 
 async def is_token_revoked(source: Reader, claims: AccessClaims) -> bool:
     """Whether this single token was revoked."""
-    return bool((await source.execute(select(_is_revoked(claims)))).scalar())
+    [row] = await source.rows(_SELECT_REVOKED, {"token_id": claims.token_id})
+    return bool(row.revoked)
 
 
 async def find_bearer(source: Reader, claims: AccessClaims) -> Bearer | None:
     """Return the state of the token's session and user, read by one statement. None if either does not exist."""
-    statement = (
-        select(
-            User.email,
-            User.is_active,
-            User.tokens_valid_from,
-            Session.ended_at,
-            Session.expires_at,
-            _is_revoked(claims).label("revoked"),
-        )
-        .join(Session, and_(Session.user_id == User.user_id, Session.session_id == claims.session_id))
-        .where(User.user_id == claims.subject)
-    )
-    row = (await source.execute(statement)).first()
-    if row is None:
-        return None
-    session_open = row.ended_at is None and row.expires_at > source.now
-    return Bearer(row.email, row.is_active, row.tokens_valid_from, session_open, bool(row.revoked))
+    values = {"token_id": claims.token_id, "session_id": claims.session_id, "user_id": claims.subject}
+    for row in await source.rows(_SELECT_BEARER, values):
+        session_open = row.ended_at is None and row.expires_at > source.now
+        return Bearer(row.email, row.is_active, row.tokens_valid_from, session_open, bool(row.revoked))
+    return None
 
 
 async def find_refresh_token(source: Reader, digest: str) -> tuple[RefreshToken, Session, User] | None:
@@ -181,7 +184,3 @@ def expired_token_rows(now: datetime) -> list[ExpiredRows]:
         ExpiredRows(MailedToken.digest, MailedToken.expires_at < now - MAIL_WINDOW),
         ExpiredRows(SignInThrottle.key, SignInThrottle.changed_at < now - LOCKOUT_WINDOW - LOCKOUT_DURATION),
     ]
-
-
-def _is_revoked(claims: AccessClaims) -> Any:
-    return exists().where(Revocation.kind == "token", Revocation.subject == claims.token_id)

@@ -1,7 +1,7 @@
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final, cast
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import selectinload
 
 from portico.contracts.identity import UserId
@@ -9,6 +9,9 @@ from portico.kit import Keyset, Repository, Slice, UnitOfWork, Window
 from portico.kit.auth import EVERYTHING
 from portico.services.identity.errors import RoleUnknown, UserNotFound
 from portico.services.identity.users.models import ADMINISTRATOR, Membership, Role, User
+
+_SELECT_WITH_ROLES: Final[Select[Any]] = select(User).options(selectinload(User.assigned_roles))
+_SELECT_BY_ID: Final = _SELECT_WITH_ROLES.where(User.user_id == bindparam("key"))
 
 
 class Users(Repository[User]):
@@ -18,10 +21,11 @@ class Users(Repository[User]):
 
     async def find(self, key: Any, *, lock: bool = False) -> User | None:
         """Return the user, also a deleted one, or None. `lock` holds the row until the transaction ends."""
-        statement = _with_roles().where(User.user_id == key)
-        if lock:
-            statement = statement.with_for_update().execution_options(populate_existing=True)
-        return await (self.work if lock else self.source).one(statement)
+        if not lock:
+            found = await self.source.execute(_SELECT_BY_ID, {"key": key})
+            return cast("User | None", found.scalars().one_or_none())
+        locking = _SELECT_WITH_ROLES.where(User.user_id == key).with_for_update()
+        return await self.work.one(locking.execution_options(populate_existing=True))
 
     async def find_by_email(self, email_key: str | None) -> User | None:
         """Return the user whose email address has this key, without the roles."""
@@ -38,7 +42,7 @@ class Users(Repository[User]):
 
     async def page_with_roles(self, window: Window) -> Slice[User]:
         """Return all users, oldest first."""
-        return await self.order.page(self.source, _with_roles(), window)
+        return await self.order.page(self.source, _SELECT_WITH_ROLES, window)
 
     async def count_administrators(self) -> int:
         """Return the number of active users who hold every permission."""
@@ -78,7 +82,3 @@ async def declare_roles(work: UnitOfWork, declared: Mapping[str, Iterable[str]])
             role.permissions = permissions
             role.declared = True
     await work.flush()
-
-
-def _with_roles() -> Select[Any]:
-    return select(User).options(selectinload(User.assigned_roles))
