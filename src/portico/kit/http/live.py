@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Send
 
+from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.problems import Unavailable
 from portico.kit.http.schema import Case
 from portico.kit.settings.values import Rate
@@ -101,6 +103,34 @@ class LiveSocket:
             else message
         )
         await self._send_in_time({"type": "websocket.send", "text": orjson.dumps(document).decode()})
+
+    async def send_changes(
+        self,
+        read: Callable[[], Awaitable[Any]],
+        message_of: Callable[[Any], BaseModel],
+        *,
+        changed: asyncio.Event,
+        poll: float,
+        is_final: Callable[[Any], bool],
+    ) -> None:
+        """Send a row at once, and after each change of its `revision`, until it is final or deleted. Raises ClientGone.
+
+        Args:
+            read: returns the row; None if it does not exist.
+            message_of: makes a message of the row.
+            changed: is set by changes of this process, see `ChangeNotifier.follow`.
+            poll: how often (seconds) the row is read if `changed` is not set, because of changes by other processes.
+            is_final: whether the row does not change any more.
+        """
+        sent = 0
+        while (row := await read()) is not None:
+            if row.revision != sent:
+                await self.send(message_of(row))
+                sent = row.revision
+            if is_final(row):
+                return
+            await wait_for_event(changed, poll)
+            changed.clear()
 
     async def close(self, code: int, reason: str = "") -> None:
         """Close the connection once. Does nothing before it is accepted."""

@@ -1,4 +1,5 @@
 from decimal import Decimal
+from functools import partial
 from typing import Annotated
 
 from fastapi import Header, Query, Request, Response
@@ -28,7 +29,7 @@ from portico.kit import (
     permitted,
 )
 from portico.kit.data import slice_of_list
-from portico.kit.foundation import PermissionMissing, TooPrecise, json_number, wait_for_event
+from portico.kit.foundation import PermissionMissing, TooPrecise, json_number
 from portico.kit.http import LARGEST_LIMIT
 from portico.kit.sagas import SagaOfAnotherVersion, TimelineEvent, subject_timeline
 from portico.kit.settings import database_for
@@ -225,19 +226,17 @@ async def follow_booking(
     booking_id: BookingId, caller: SignedIn, reads: Reads, socket: Socket, context: Context
 ) -> None:
     """Send the booking's status and each change of it, until the status is final."""
-    await Bookings(reads).get_visible(booking_id, caller)
+    bookings = Bookings(reads)
+    await bookings.get_visible(booking_id, caller)
     await socket.accept()
-    poll = context.settings_of(BookingsSettings).live_poll
-    sent = 0
     with context.change_notifier.follow(booking_id) as changed:
-        while (row := await Bookings(reads).live_status(booking_id)) is not None:
-            if row.revision != sent:
-                await socket.send(LiveStatusRead.of(row))
-                sent = row.revision
-            if is_final(row.status):
-                return
-            await wait_for_event(changed, poll)  # changes by other processes do not notify this one
-            changed.clear()
+        await socket.send_changes(
+            partial(bookings.live_status, booking_id),
+            LiveStatusRead.of,
+            changed=changed,
+            poll=context.settings_of(BookingsSettings).live_poll,
+            is_final=lambda row: is_final(row.status),
+        )
 
 
 async def _hold_for(

@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query, Request, Response
@@ -19,7 +20,7 @@ from portico.kit import (
     permitted,
     provided,
 )
-from portico.kit.foundation import PermissionMissing, UnknownCurrency, wait_for_event
+from portico.kit.foundation import PermissionMissing, UnknownCurrency
 from portico.kit.http import LARGEST_LIMIT
 from portico.kit.sagas import (
     SagaEnded,
@@ -197,19 +198,17 @@ async def skip_step(order_id: OrderId, asked: SkipCreate, caller: OrdersWriter, 
 @router.websocket("/{order_id}/live", errors=[OrderNotFound])
 async def follow_order(order_id: OrderId, caller: SignedIn, reads: Reads, socket: Socket, context: Context) -> None:
     """Send the order's status and each change of it, until the status is final."""
-    await Orders(reads).get_visible(order_id, caller)
+    orders = Orders(reads)
+    await orders.get_visible(order_id, caller)
     await socket.accept()
-    poll = context.settings_of(OrdersSettings).live_poll
-    sent = 0
     with context.change_notifier.follow(order_id) as changed:
-        while (row := await Orders(reads).live_status(order_id)) is not None:
-            if row.revision != sent:
-                await socket.send(LiveStatusRead.of(row))
-                sent = row.revision
-            if is_final(row.status):
-                return
-            await wait_for_event(changed, poll)  # changes by other processes do not notify this one
-            changed.clear()
+        await socket.send_changes(
+            partial(orders.live_status, order_id),
+            LiveStatusRead.of,
+            changed=changed,
+            poll=context.settings_of(OrdersSettings).live_poll,
+            is_final=lambda row: is_final(row.status),
+        )
 
 
 def _default_method(context: Context) -> str:
