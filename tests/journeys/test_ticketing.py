@@ -1,16 +1,26 @@
 """The ticketing system through its gateway: embedded, on MariaDB, and on PostgreSQL with RabbitMQ and Redis."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 from tests.journeys.box_office import RunningBoxOffice, eventually_equal
+from tests.journeys.rows import BACKENDS, office_on
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+async def system(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningBoxOffice]:
+    async with office_on(request, tmp_path_factory.mktemp("ticketing")) as office:
+        yield office
 
 
 @pytest.fixture
-async def office(office: RunningBoxOffice) -> RunningBoxOffice:
+async def office(system: RunningBoxOffice) -> RunningBoxOffice:
     """The system of the file, with a show and two buyers of the test."""
-    ann, bob = [await office.account(name) for name in ("ann", "bob")]
-    return replace(office, ann=ann, bob=bob, show_id=await office.create_show())
+    ann, bob = [await system.account(name) for name in ("ann", "bob")]
+    return replace(system, ann=ann, bob=bob, show_id=await system.create_show())
 
 
 class TestBuying:
