@@ -27,6 +27,7 @@ from portico.kit.foundation.stream_connection import StreamConnection, StreamSou
 
 EVENT_STREAM = b"text/event-stream"
 BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+_MAX_MESSAGE = 1 << 20  # bytes of a WebSocket message
 ABNORMAL = 1006  # RFC 6455 section 7.4.1
 
 
@@ -48,7 +49,6 @@ class HttpUpstream:
         directory: Tracks the instances and their breakers.
         connections: Connection pool, shared by all services; the owner closes it.
         session: Opens WebSockets, shared by all services; the owner closes it.
-        max_message: Maximum size of a WebSocket message in bytes.
     """
 
     def __init__(
@@ -57,14 +57,11 @@ class HttpUpstream:
         directory: Directory,
         connections: ConnectionPool,
         session: aiohttp.ClientSession,
-        *,
-        max_message: int = 1 << 20,
     ) -> None:
         self._service = service
         self._directory = directory
         self._connections = connections
         self._session = session
-        self._max_message = max_message
 
     @property
     def has_alternatives(self) -> bool:
@@ -177,7 +174,7 @@ class HttpUpstream:
             URL(address.origin.replace("http", "ws", 1) + _target(request).decode("ascii"), encoded=True),
             headers=headers,
             protocols=request.subprotocols,
-            max_msg_size=self._max_message,
+            max_msg_size=_MAX_MESSAGE,
         )
 
 

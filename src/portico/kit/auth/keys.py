@@ -12,7 +12,6 @@ from joserfc.jws import JWSRegistry
 Algorithm = Literal["EdDSA", "ES256", "RS256", "HS256"]
 PublicAlgorithm = Literal["EdDSA", "ES256", "RS256"]
 
-ALGORITHMS: Final = frozenset(get_args(Algorithm))
 PUBLIC_ALGORITHMS: Final = frozenset(get_args(PublicAlgorithm))
 LEAST_RSA_BITS: Final = 2048
 LEAST_SECRET_BYTES: Final = 32

@@ -14,6 +14,8 @@ from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+_LOOKUP_TIMEOUT = 2.0  # seconds
+_LONGEST_TTL = 30.0  # seconds that a result is used at most, whatever its TTL
 DEFAULT_TTL = 5.0  # seconds; getaddrinfo returns no TTL, and registries change within seconds
 
 
@@ -140,16 +142,7 @@ def _bracket(host: str) -> str:
 
 
 class SystemResolver:
-    """Resolves hosts with the operating system, and services with DNS (the extra `dns`).
-
-    Args:
-        timeout: time limit (seconds) of a lookup.
-        longest_ttl: how long (seconds) a result is used at most, whatever its TTL.
-    """
-
-    def __init__(self, *, timeout: float = 2.0, longest_ttl: float = 30.0) -> None:
-        self._timeout = timeout
-        self._longest_ttl = longest_ttl
+    """Resolves hosts with the operating system, and services with DNS (the extra `dns`)."""
 
     async def hosts(self, name: DnsName) -> Resolution:
         """Resolve the A and AAAA records of a host name."""
@@ -173,7 +166,7 @@ class SystemResolver:
             resolver.nameservers = [name.nameserver[0]]
             resolver.port = name.nameserver[1]
         try:
-            answer = await resolver.resolve(name.name, "SRV", lifetime=self._timeout)
+            answer = await resolver.resolve(name.name, "SRV", lifetime=_LOOKUP_TIMEOUT)
         except (dns.exception.DNSException, OSError) as error:
             raise LookupFailed(f"{name.name}: {type(error).__name__}") from error
         records = [(record.priority, record.port, str(record.target).rstrip(".")) for record in answer]
@@ -181,7 +174,7 @@ class SystemResolver:
         addresses = tuple(address for each in found if not isinstance(each, BaseException) for address in each)
         if not addresses:
             raise LookupFailed(f"{name.name}: none of its {len(records)} targets has an address")
-        return Resolution(addresses, min(max(1.0, float(answer.rrset.ttl if answer.rrset else 0)), self._longest_ttl))
+        return Resolution(addresses, min(max(1.0, float(answer.rrset.ttl if answer.rrset else 0)), _LONGEST_TTL))
 
     async def _target(self, priority: int, port: int, host: str) -> list[InstanceAddress]:
         authority = _authority("http", host, port)
@@ -190,7 +183,7 @@ class SystemResolver:
     async def _ips(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(_LOOKUP_TIMEOUT):
                 infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:  # TimeoutError is an OSError
             raise LookupFailed(f"{host}: {type(error).__name__}") from error

@@ -14,6 +14,8 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
+_ISSUER = "identity"
+_TIMEOUT = 5.0  # seconds of a token request
 _OK = 200
 _RENEW_AT = 0.8  # share of a token's lifetime
 _MARGIN = 5.0  # seconds before its expiry from which a token is not used, because clocks differ and calls take time
@@ -30,9 +32,7 @@ class ServiceIdentity:
         channel: sends requests to the issuer.
         name: name of the service, its client_id.
         secret: its client_secret.
-        issuer: the service that issues tokens.
         layout: path prefix and service names of the system.
-        timeout: time limit (seconds) of a token request.
         monotonic: the clock, in seconds.
     """
 
@@ -42,16 +42,12 @@ class ServiceIdentity:
         *,
         name: str,
         secret: str,
-        issuer: str = "identity",
         layout: Layout = PLAIN,
-        timeout: float = 5.0,
         monotonic: Callable[[], float] = system_monotonic,
     ) -> None:
         self._channel = channel
         self._form = {"grant_type": "client_credentials", "client_id": name, "client_secret": secret}
-        self._issuer = issuer
         self._layout = layout
-        self._timeout = timeout
         self._monotonic = monotonic
         self._token = ""
         self._renew_at = self._expires_at = float("-inf")
@@ -91,12 +87,12 @@ class ServiceIdentity:
         return self._renewal
 
     async def _renew(self) -> None:
-        calls = Calls(self._channel, layout=self._layout, timeout=self._timeout)
+        calls = Calls(self._channel, layout=self._layout, timeout=_TIMEOUT)
         options: Options = {"form": self._form, "only_reads": True, "probe": self._probe_limiter.may_probe()}
-        answer = await calls.send(self._issuer, "POST", "/oauth/token", options)
+        answer = await calls.send(_ISSUER, "POST", "/oauth/token", options)
         if answer.status != _OK:
-            raise refused_error(self._issuer, answer)
-        granted: _Grant = decode(self._issuer, answer, _Grant)
+            raise refused_error(_ISSUER, answer)
+        granted: _Grant = decode(_ISSUER, answer, _Grant)
         now = self._monotonic()
         self._token = granted.access_token
         self._renew_at = now + granted.expires_in * _RENEW_AT

@@ -173,15 +173,13 @@ class Router:
         """Declare an endpoint that is made by a program."""
         self._route(method, path, options)(endpoint)
 
-    def websocket(
-        self, path: str, *, errors: Sequence[type[Problem]] = (), rate: str | None = None
-    ) -> Callable[[Endpoint], Endpoint]:
+    def websocket(self, path: str, *, errors: Sequence[type[Problem]] = ()) -> Callable[[Endpoint], Endpoint]:
         """Declare a WebSocket. Its endpoint takes a `Socket`, accepts it and sends messages.
 
         Problems raised before it is accepted are ordinary HTTP responses. A ticket in the query is accepted like a
         token.
         """
-        return self._route(WEBSOCKET, path, {"errors": errors, "rate": rate, "streams": True})
+        return self._route(WEBSOCKET, path, {"errors": errors, "streams": True})
 
     def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[Endpoint], Endpoint]:
         def declare(endpoint: Endpoint) -> Endpoint:

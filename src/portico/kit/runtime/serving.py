@@ -140,15 +140,12 @@ class Servers:
     Args:
         served_apps: the apps with their sockets.
         grace: how long (seconds) requests in flight may continue.
-        options: further options of `uvicorn.Config`.
     """
 
-    def __init__(
-        self, served_apps: Sequence[ServedApp], *, grace: float, options: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, served_apps: Sequence[ServedApp], *, grace: float) -> None:
         self._faces = served_apps
         self._servers = [
-            SignalFreeServer(_config(served, grace, options or {}), unread_seconds=served.limits.unread_seconds)
+            SignalFreeServer(_config(served, grace), unread_seconds=served.limits.unread_seconds)
             for served in served_apps
         ]
         self._tasks: list[asyncio.Task[None]] = []
@@ -187,7 +184,7 @@ class Servers:
                     served.certificate.refresh()
 
 
-def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvicorn.Config:
+def _config(served: ServedApp, grace: float) -> uvicorn.Config:
     counted = {"open_connections": OpenConnections(served.limits.each, served.limits.exempt)}
     limited = {**counted, "head_seconds": served.limits.head_seconds, "proxies": served.limits.proxies}
     certificate = served.certificate
@@ -208,7 +205,6 @@ def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvic
         ws=type("_WebSocket", (CountedWebSocket,), counted),
         ws_max_size=_LONGEST_MESSAGE,
         **tls,
-        **options,
     )
 
 

@@ -26,12 +26,10 @@ class StatusScheduler:
 
     Args:
         context: the service.
-        poll: how long (seconds) until it looks for changes that other processes made.
     """
 
-    def __init__(self, context: ServiceContext, *, poll: float = _POLL) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._poll = poll
 
     async def run(self) -> None:
         """Change statuses until the service stops or this is cancelled."""
@@ -68,7 +66,7 @@ class StatusScheduler:
         now = self._context.clock.now()
         async with self._context.reader() as reader:
             due_at = await Shows(reader).next_due_at(now)
-        return self._poll if due_at is None else min((due_at - now).total_seconds(), self._poll)
+        return _POLL if due_at is None else min((due_at - now).total_seconds(), _POLL)
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portico.contracts.bookings import BookingId, TicketEvent, TicketId, TicketStatus, TransferId
+from portico.contracts.bookings import BookingId, TicketEvent, TicketId, TransferId
 from portico.contracts.events import ShowId
 from portico.kit import UserId, identifier, revision
 from portico.kit.data import ExactText, IdentifierNumber, LongText, Payload
@@ -85,11 +85,6 @@ class Ticket(Base):
         Index(None, "user_id", "ticket_id"),
         Index(None, "event_id", "ticket_id"),
     )
-
-    @property
-    def ticket_status(self) -> TicketStatus:
-        """The status with its literal type."""
-        return cast("TicketStatus", self.status)
 
     @property
     def seat(self) -> str | None:

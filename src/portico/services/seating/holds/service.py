@@ -109,7 +109,7 @@ async def _load_batch(work: UnitOfWork, changes: Sequence[Change], show: LockedS
 
 
 async def open_batch(
-    work: UnitOfWork, show_id: ShowId, *, max_seats: int, hold_ids: Collection[HoldId] = (), taker: UserId | None = None
+    work: UnitOfWork, show_id: ShowId, *, max_seats: int, taker: UserId | None = None
 ) -> tuple[HoldBatch, int]:
     """Lock a show and return a batch of changes of it, and the version of its places. Raises EventNotFound."""
     rows = await lock_shows(work, [show_id])
@@ -118,9 +118,7 @@ async def open_batch(
     row = rows[show_id]
     show = _locked_show(row, await load_hall(work, row), max_seats)
     usage = await load_usage(work, show_id, [taker] if taker else [])
-    holds = await load_holds(work, hold_ids)
-    codes = await load_codes(work, show_id, {each.code_key for each in holds.values() if each.code_key is not None})
-    return HoldBatch(show, holds, usage, codes, work.now), row.version
+    return HoldBatch(show, {}, usage, {}, work.now), row.version
 
 
 async def save_batch(work: UnitOfWork, batch: HoldBatch, version: int, follower: BatchFollower) -> int:

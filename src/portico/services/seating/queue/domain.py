@@ -291,8 +291,3 @@ class QueueState:
         """Return whether an entry that was not admitted does not wait any more."""
         place = bisect_left(self.left, number)
         return place < len(self.left) and self.left[place] == number
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether a waiting room in mode AUTO is on because of its queue."""
-        return self.queue.waiting > 0
