@@ -2,7 +2,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.services.seating.hall.halls import FREE, hall, halls, ids
 
@@ -15,7 +15,7 @@ from portico.services.seating.errors import (
 )
 from portico.services.seating.hall.choice import best_available, check_chosen
 from portico.services.seating.hall.layout import Section
-from portico.services.seating.hall.places import Places, Selection
+from portico.services.seating.hall.places import Places, Selection, State
 
 
 def chosen(places: Places, quantity: int, *, together: bool = False, accessible: bool = False) -> list[str]:
@@ -328,3 +328,24 @@ class TestChosenSeats:
             self.check("fFF", "1-A-1", "1-A-2", refuse=False)
 
         assert refused.value.seats == ["1-A-1"]
+
+
+@given(
+    st.lists(st.text("FFSSS", min_size=5, max_size=5), min_size=3, max_size=3),
+    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 14), st.sampled_from("FFHS")), min_size=1, max_size=12),
+)
+@example(["FFHHH", "FFFFF", "FFFFF"], [(1, 2, "F"), (1, 2, "F")])
+def test_a_choice_does_not_depend_on_earlier_choices(rows: list[str], steps: list[tuple[int, int, State]]) -> None:
+    places = hall(" ".join(rows))
+    indexes = list(places.layout.indexes())
+    for quantity, changed, state in steps:
+        chosen: list[Selection | None] = []
+        for each in (places, Places.load(places.layout, places.dump())):
+            try:
+                chosen.append(best_available(each, quantity))
+            except NotEnoughSeats:
+                chosen.append(None)
+        assert chosen[0] == chosen[1]
+        if chosen[0] is not None:
+            places.change(chosen[0], "F", "H")
+        places.change(Selection((indexes[changed],)), places.state(indexes[changed]), state)

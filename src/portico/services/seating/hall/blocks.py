@@ -39,9 +39,9 @@ def _block(size: int) -> bytes:
     return b"F" * size if size <= _LITERAL else b"F" * _LITERAL + b"F{%d}" % (size - _LITERAL)
 
 
-def find_block(buffer: bytearray, section: Section, size: int) -> int | None:
-    """Return the first seat of the first block of a section with seats."""
-    found = buffer.find(b"F" * size, section.first, section.end) if size <= section.seats_per_row else -1
+def find_block(buffer: bytearray, section: Section, size: int, begin: int) -> int | None:
+    """Return the first seat of the first block of a section with seats, at or after `begin`."""
+    found = buffer.find(b"F" * size, begin, section.end) if size <= section.seats_per_row else -1
     return None if found < 0 else found
 
 
@@ -52,22 +52,19 @@ def best_block(buffer: bytearray, section: Section, size: int, first: int, *, cl
         buffer: the states of the seats.
         section: a section with seats.
         size: number of seats.
-        first: the first block of the section.
+        first: the first block of the rows to search.
         clean: whether only blocks that leave no single seat count.
     """
     found = _first_clean_block(buffer, section, size, first) if clean else first
     if found is None:
         return None
     pattern = clean_block_pattern(size) if clean else block_pattern(size)
-    row, _ = section.place(found)
-    start = section.first + row * (section.seats_per_row + 1)
-    return _nearest_middle(buffer, start, section.seats_per_row, size, pattern)
+    return _nearest_middle(buffer, section.row_start(found), section.seats_per_row, size, pattern)
 
 
 def _first_clean_block(buffer: bytearray, section: Section, size: int, first: int) -> int | None:
-    """Return a seat of the front-most row with a block that leaves no single seat. `first` is the first block."""
-    row, _ = section.place(first)
-    next_row = section.first + (row + 1) * (section.seats_per_row + 1)
+    """Return a seat of the front-most row with a block that leaves no single seat. None begins before `first`."""
+    next_row = section.row_start(first) + section.seats_per_row + 1
     pattern = clean_block_pattern(size)
     match = pattern.search(buffer, first, next_row)
     if match is None and section.accessible:

@@ -48,32 +48,39 @@ def best_available(
     sections = places.layout.sections if section is None else (section,)
     if accessible:
         return _accessible_block(places, sections, quantity)
-    offered = [(each, _choosable(places, each)) for each in sections]
+    offered: list[tuple[Section, int]] = []
+    for each in sections:
+        number = _choosable(places, each)
+        if number >= quantity and (block := _clean_block(places, each, quantity)) is not None:
+            return block
+        offered.append((each, number))
     if (available := sum(number for _, number in offered)) < quantity:
         raise NotEnoughSeats(requested=quantity, available=available)
-    if (block := _best_block(places, [each for each, number in offered if number >= quantity], quantity)) is not None:
-        return block
+    for each, number in offered:  # their blocks all leave a single seat
+        if number >= quantity and (block := _any_block(places, each, quantity)) is not None:
+            return block
     if together:
         raise NoAdjacentSeats(largest_block=max(_largest(places, each, number, quantity) for each, number in offered))
     return fewest_pieces(places, offered, quantity)
 
 
-def _best_block(places: Places, sections: Sequence[Section], quantity: int) -> Selection | None:
-    """Return seats side by side, or places of a standing section, if any of these sections has as many."""
+def _clean_block(places: Places, section: Section, quantity: int) -> Selection | None:
+    """Return seats side by side that leave no single seat, or places of a standing section, which has as many."""
+    if section.is_standing:
+        return Selection(standing={section.number: quantity})
     buffer = places.buffer
-    others: list[tuple[Section, int]] = []  # sections whose blocks all leave a single seat, and their first blocks
-    for section in sections:
-        if section.is_standing:
-            return Selection(standing={section.number: quantity})
-        if (first := find_block(buffer, section, quantity)) is None:
-            continue
-        if (start := best_block(buffer, section, quantity, first, clean=True)) is not None:
-            return Selection(tuple(range(start, start + quantity)))
-        others.append((section, first))
-    for section, first in others:
-        if (start := best_block(buffer, section, quantity, first, clean=False)) is not None:
-            return Selection(tuple(range(start, start + quantity)))
-    return None
+    first = find_block(buffer, section, quantity, places.search_start(section, quantity))
+    start = None if first is None else best_block(buffer, section, quantity, first, clean=True)
+    places.start_search_at(section.end if start is None else section.row_start(start), section, quantity)
+    return None if start is None else Selection(tuple(range(start, start + quantity)))
+
+
+def _any_block(places: Places, section: Section, quantity: int) -> Selection | None:
+    """Return seats side by side."""
+    if (first := find_block(places.buffer, section, quantity, section.first)) is None:
+        return None
+    start = best_block(places.buffer, section, quantity, first, clean=False)
+    return None if start is None else Selection(tuple(range(start, start + quantity)))
 
 
 def count_choosable(places: Places) -> int:
@@ -112,8 +119,7 @@ def _has_other_choice(places: Places, index: int, seats: Sequence[int]) -> bool:
 def _row(layout: Layout, index: int) -> tuple[int, int]:
     """Return the index of the first seat in the row of a seat, and the index after the last."""
     section = layout.section_of(index)
-    row, _ = section.place(index)
-    start = section.first + row * (section.seats_per_row + 1)
+    start = section.row_start(index)
     return start, start + section.seats_per_row
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from portico.contracts.events import SectionPlan
 from portico.services.seating.errors import UnknownSeat, UnknownSection
@@ -76,20 +76,24 @@ class Section:
             return None
         return self.first + row * (self.seats_per_row + 1) + number - 1
 
+    def row_start(self, index: int) -> int:
+        """Return the index of the first seat in the row of a seat."""
+        return index - (index - self.first) % (self.seats_per_row + 1)
+
     def place(self, index: int) -> tuple[int, int]:
         """Return the row, counted from 0, and the number, counted from 1, of the seat with this index."""
         row, column = divmod(index - self.first, self.seats_per_row + 1)
         return row, column + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A seat of a hall, as people read it."""
+class Seat(NamedTuple):
+    """A seat of a hall, as people read it. `row_number` is its row, counted from 0."""
 
     seat_id: str
     section: Section
     row: str
     number: int
+    row_number: int
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class Layout:
         section = self.section_of(index)
         row, number = section.place(index)
         name = row_name(row)
-        return Seat(f"{section.number}-{name}-{number}", section, name, number)
+        return Seat(f"{section.number}-{name}-{number}", section, name, number, row)
 
     def seat_id(self, index: int) -> str:
         """Return the id of the seat with this index: "1-A-12"."""

@@ -24,6 +24,7 @@ _POSITION: Final = {ord(state): number for number, state in enumerate(STATES)} |
 _PLAIN: Final = bytes.maketrans(b"f", b"F")
 _STANDING: Final = struct.Struct("<IIII")
 _MOST_NAMED: Final = 100  # seats that an error names
+_MOST_STARTS: Final = 16  # numbers of seats whose search starts are kept for a section
 
 
 class Counts(NamedTuple):
@@ -73,6 +74,7 @@ class Places:
         self.layout = layout
         self._seats = seats
         self._counts = counts
+        self._search_starts: list[dict[int, int]] = [{} for _ in layout.sections]
 
     @classmethod
     def empty(cls, layout: Layout) -> Self:
@@ -117,6 +119,20 @@ class Places:
     def available(self, section: Section) -> int:
         """Return how many places of a section are free."""
         return self._counts[section.number - 1][0]
+
+    def search_start(self, section: Section, quantity: int) -> int:
+        """Return the row from which to search for `quantity` seats side by side that leave no single seat.
+
+        Whether a row has such seats depends on that row only. A row that was searched without success is searched again only
+        after it has changed.
+        """
+        return self._search_starts[section.number - 1].get(quantity, section.first)
+
+    def start_search_at(self, row: int, section: Section, quantity: int) -> None:
+        """Note that the search may start at the row that begins at `row`: no row before it has such seats."""
+        starts = self._search_starts[section.number - 1]
+        if quantity in starts or len(starts) < _MOST_STARTS:
+            starts[quantity] = row
 
     def state(self, index: int) -> State:
         """Return the state of a seat."""
@@ -208,6 +224,10 @@ class Places:
             counts[_POSITION[ord(target)]] += 1
             is_free_accessible = target == "F" and index in section.accessible
             self._seats[index] = FREE_ACCESSIBLE if is_free_accessible else ord(target)
+            starts = self._search_starts[section.number - 1]
+            for quantity, start in starts.items():
+                if index < start:
+                    starts[quantity] = section.row_start(index)
 
     def _count(self, number: int, state: State, difference: int) -> None:
         self._counts[number - 1][STATES.index(state)] += difference

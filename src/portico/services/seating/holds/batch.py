@@ -1,6 +1,6 @@
 """Rules of holds: how a hold is taken, claimed, sold, given back and ended, within the places of one show."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,6 +25,7 @@ from portico.services.seating.errors import (
     SoldOut,
 )
 from portico.services.seating.hall.choice import best_available, check_chosen
+from portico.services.seating.hall.layout import Seat
 from portico.services.seating.hall.places import Selection
 from portico.services.seating.holds.domain import HeldPlace, Hold, Usage, Wanted
 from portico.services.seating.holds.locked_show import LockedShow
@@ -95,8 +96,9 @@ class HoldBatch:
         entry_id: WaitlistEntryId | None = None,
         code: Code | None = None,
     ) -> Hold:
-        self.show.move(selection, "F", "H", hold_id=hold_id, reason="held" if entry_id is None else "offered")
-        places = self._held_places(selection)
+        reason = "held" if entry_id is None else "offered"
+        seats = self.show.move(selection, "F", "H", hold_id=hold_id, reason=reason)
+        places = self._held_places(seats, selection.standing)
         discount = 0
         if code is not None:
             discounts = [code.discount.of(each.price) for each in places]
@@ -209,15 +211,14 @@ class HoldBatch:
             places, wanted.quantity, section=section, together=wanted.together, accessible=wanted.accessible
         )
 
-    def _held_places(self, selection: Selection) -> list[HeldPlace]:
-        layout, prices = self.show.places.layout, self.show.prices
+    def _held_places(self, seats: Iterable[Seat], standing: Mapping[int, int]) -> list[HeldPlace]:
+        sections, prices = self.show.places.layout.sections, self.show.prices
         places = []
-        for index in selection.seats:
-            seat = layout.seat(index)
+        for seat in seats:
             number, name = seat.section.number, seat.section.name
             places.append(HeldPlace(seat.seat_id, number, name, seat.row, seat.number, prices[number - 1]))
-        for number, quantity in selection.standing.items():
-            place = HeldPlace(None, number, layout.sections[number - 1].name, None, None, prices[number - 1])
+        for number, quantity in standing.items():
+            place = HeldPlace(None, number, sections[number - 1].name, None, None, prices[number - 1])
             places.extend([place] * quantity)
         return places
 

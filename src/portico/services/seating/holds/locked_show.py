@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from portico.contracts.events import OrphanRule, ShowId, ShowStatus, WaitingRoomMode
 from portico.contracts.seating import HoldId, SalesExhausted, SalesResumed
 from portico.kit import Event
-from portico.services.seating.hall.layout import Section
+from portico.services.seating.hall.layout import Seat, Section
 from portico.services.seating.hall.places import Counts, Places, Selection, State
 
 _ROWS_OF_PART: Final = 8
@@ -65,24 +65,27 @@ class LockedShow:
     changed_sections: set[int] = field(default_factory=set)
     has_freed: bool = False
 
-    def move(self, selection: Selection, source: State, target: State, *, hold_id: HoldId | None, reason: str) -> None:
-        """Change the state of places and note it in the journal. Raises what `Places.change` raises."""
+    def move(
+        self, selection: Selection, source: State, target: State, *, hold_id: HoldId | None, reason: str
+    ) -> list[Seat]:
+        """Change the state of places, note it in the journal, and return the seats. Raises what `Places.change` raises."""
         self.places.change(selection, source, target)
-        self.note(selection, target, hold_id=hold_id, reason=reason)
+        return self.note(selection, target, hold_id=hold_id, reason=reason)
 
-    def note(self, selection: Selection, state: State, *, hold_id: HoldId | None, reason: str) -> None:
-        """Note a change of places that was made."""
+    def note(self, selection: Selection, state: State, *, hold_id: HoldId | None, reason: str) -> list[Seat]:
+        """Note a change of places that was made, and return the seats."""
         layout = self.places.layout
         self.has_freed |= state == "F"
-        for index in selection.seats:
-            section = layout.section_of(index)
-            change = PlaceChange(layout.seat_id(index), state, hold_id, reason)
-            self._append(part_of(section, section.place(index)[0]), section, change)
+        seats = [layout.seat(index) for index in selection.seats]
+        for seat in seats:
+            change = PlaceChange(seat.seat_id, state, hold_id, reason)
+            self._append(part_of(seat.section, seat.row_number), seat.section, change)
         self.changed_seats.update(selection.seats)
         for number in selection.standing:
             section = layout.sections[number - 1]
             available = self.places.counts(section).available
             self._append(part_of(section), section, PlaceChange(str(number), available, hold_id, reason))
+        return seats
 
     def is_open_at(self, now: datetime) -> bool:
         """Return whether the time is in the window of the sale."""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -146,7 +146,7 @@ def _outcome(change: Change, batch: HoldBatch | None) -> Any | Problem:
     except Problem as problem:
         return problem
     # A copy: a later change of the batch may concern the same hold.
-    return replace(result) if isinstance(result, Hold) else result
+    return result.copy() if isinstance(result, Hold) else result
 
 
 def _locked_show(row: Any, hall: Hall, max_seats: int) -> LockedShow:
