@@ -157,6 +157,9 @@ $(DEVELOPMENT): requirements-dev.lock $(RUN_TIME)
 	@touch $@
 
 $(PY):
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "$(PYTHON) is not installed. Portico needs Python 3.11 or newer. Install it, or choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Portico needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
 		exit 1; }
