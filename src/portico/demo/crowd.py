@@ -57,10 +57,9 @@ class Crowd:
         """Create an account for each customer. Raises ExpectationFailed."""
         self.walk.section(f"{self.size} customers sign up")
         self.customers = [Account.new(f"customer-{number}", self.suffix) for number in range(self.size)]
-        with raise_first_error():
-            await run_concurrently(
-                self.walk.console, "signed up", self.customers, self._register, limit=_CONCURRENT_SIGN_UPS
-            )
+        await run_concurrently(
+            self.walk.console, "signed up", self.customers, self._register, limit=_CONCURRENT_SIGN_UPS
+        )
         self.walk.report(f"{self.size} customers have a token")
 
     async def shop(self, kill: Callable[[str], Awaitable[None]] | None, targets: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ async def run_concurrently(
     limit: int,
     below: Callable[[], RenderableType] | None = None,
 ) -> None:
-    """Call `act` for each input, up to `limit` at a time. The first error cancels the other calls, and is in a group.
+    """Call `act` for each input, up to `limit` at a time. The first error cancels the other calls, and is raised.
 
     Args:
         console: where the progress is shown.
@@ -62,9 +62,10 @@ async def run_concurrently(
                 await act(each)
             progress.advance(task)
 
-        async with asyncio.TaskGroup() as group:
-            for each in inputs:
-                group.create_task(act_in_slot(each))
+        with raise_first_error():
+            async with asyncio.TaskGroup() as group:
+                for each in inputs:
+                    group.create_task(act_in_slot(each))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from portico.demo.box_office import BoxOffice, Buyer, sections_for
 from portico.demo.gates import Gates
 from portico.demo.hall_picture import NAMES, counts_of, svg_picture, terminal_picture
 from portico.demo.probes import check_system
-from portico.demo.progress import raise_first_error, run_concurrently
+from portico.demo.progress import run_concurrently
 from portico.demo.supervised_system import SupervisedSystem
 from portico.demo.ticket_books import read_books
 from portico.demo.walkthrough import Walk
@@ -149,8 +149,7 @@ async def _sign_up(walk: Walk, number: int, suffix: str) -> list[Buyer]:
         client = await walk.client_of(TicketingClient).register(account.email, account.password, account.name)
         account.token, account.user_id = client.token, client.user_id
 
-    with raise_first_error():
-        await run_concurrently(walk.console, "signed up", crowd, register, limit=_CONCURRENT_SIGN_UPS)
+    await run_concurrently(walk.console, "signed up", crowd, register, limit=_CONCURRENT_SIGN_UPS)
     walk.report(f"{number} buyers have a token")
     return crowd
 
@@ -158,11 +157,8 @@ async def _sign_up(walk: Walk, number: int, suffix: str) -> list[Buyer]:
 async def _sell(walk: Walk, office: BoxOffice, hall: LiveHall) -> None:
     crowd = office.buyers
     walk.section(f"{len(crowd)} buyers arrive through the waiting room")
-    with raise_first_error():
-        async with hall.refreshed(), office.watched():
-            await run_concurrently(
-                walk.console, "done", crowd, office.shop, limit=_CONCURRENT_BUYERS, below=hall.picture
-            )
+    async with hall.refreshed(), office.watched():
+        await run_concurrently(walk.console, "done", crowd, office.shop, limit=_CONCURRENT_BUYERS, below=hall.picture)
     walk.report(f"outcomes: {_counted(office)}")
     if walk.retries:
         walk.report(f"{walk.retries} requests had no final response, and were repeated with the same key")
@@ -171,8 +167,7 @@ async def _sell(walk: Walk, office: BoxOffice, hall: LiveHall) -> None:
 async def _serve_waiting_list(walk: Walk, office: BoxOffice) -> None:
     walk.section("Holds run out, some cancel, and the waiting list is served")
     leaving = [buyer for buyer in office.buyers if buyer.cancels and buyer.bookings]
-    with raise_first_error():
-        await run_concurrently(walk.console, "cancelled", leaving, office.cancel, limit=_CONCURRENT_CANCELLATIONS)
+    await run_concurrently(walk.console, "cancelled", leaving, office.cancel, limit=_CONCURRENT_CANCELLATIONS)
     waiting = [buyer for buyer in office.buyers if buyer.outcome == "waits"]
 
     async def is_served() -> bool:
@@ -183,8 +178,7 @@ async def _serve_waiting_list(walk: Walk, office: BoxOffice) -> None:
         return not waiting or not inventory["held"]
 
     await walk.until(is_served, within=_WITHIN, what="no seat is held", every=_POLL)
-    with raise_first_error():
-        await run_concurrently(walk.console, "left", waiting, office.leave, limit=_CONCURRENT_CANCELLATIONS)
+    await run_concurrently(walk.console, "left", waiting, office.leave, limit=_CONCURRENT_CANCELLATIONS)
     walk.report(f"outcomes: {_counted(office)}")
 
 
@@ -197,8 +191,7 @@ async def _codes(walk: Walk, crowd: Sequence[Buyer]) -> list[str]:
         tickets = await client.items("/api/tickets", "tickets")
         codes.extend(each["code"] for each in tickets if each["status"] == "VALID")
 
-    with raise_first_error():
-        await run_concurrently(walk.console, "tickets read", crowd, read, limit=_CONCURRENT_SIGN_UPS)
+    await run_concurrently(walk.console, "tickets read", crowd, read, limit=_CONCURRENT_SIGN_UPS)
     return codes
 
 
