@@ -144,7 +144,7 @@ class HttpForwarding(Exchange):
             self._complete()
 
     def abandon_broken(self, head: bytes) -> None:
-        """The service has sent what is not a response. The client gets the beginning of a response, and no end."""
+        """The service has sent something that is not a response. The client gets the beginning of a response, and no end."""
         if head:
             self.client.transport.write(head)
         self.lease.failed()

@@ -1,8 +1,8 @@
 """Lists: the part that a request asks for, and what tells the caller where it is in the list.
 
-A `Page` is asked for by `skip`, `limit` and `cursor`; the response is an array with the headers `X-Total-Count` and `Link`
-(RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. The page of a cursor has neither.
-A `NumberedPage` is asked for by `page`, `size` and `cursor`; the response is an object of `numbered_list`.
+`Page` takes the parameters `skip`, `limit` and `cursor`; the response is an array with the headers `X-Total-Count` and `Link`
+(RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. The page of a cursor has no total.
+`NumberedPage` takes the parameters `page`, `size` and `cursor`; the response is an object, see `numbered_list`.
 """
 
 from collections.abc import Sequence

@@ -89,8 +89,8 @@ async def search_shows(
 ) -> dict[str, Any]:
     """Search for shows.
 
-    Case and accents are ignored. Words of five letters bear one typo, of nine two. If no show has all words, those with the
-    most are found (`relaxed`). Without `q`, every show is found, those on sale first.
+    Case and accents are ignored. Words of five to eight letters may have one typo, longer ones two. If no show has all
+    words, the shows with the most are found (`relaxed`). Without `q`, every show is found, those on sale first.
     """
     index = context.resource(ShowIndex)  # type: ignore[type-abstract]  # the declared type is the interface
     after = None if page.cursor is None else _position(page.cursor)

@@ -76,7 +76,7 @@ class Term:
     """A part of a query: one word, or several words that follow each other.
 
     is_prefix: whether the word may continue. It is the last one that was typed.
-    is_exact: whether it was written in quotes: it bears no typos.
+    is_exact: whether it was written in quotes: it may have no typos.
     """
 
     words: tuple[str, ...]
@@ -89,7 +89,7 @@ class Term:
 
     @property
     def typos(self) -> int:
-        """How many typos the term bears."""
+        """How many typos the term may have."""
         return 0 if self.is_exact or len(self.words) > 1 else typos_allowed(self.words[0])
 
 
@@ -129,7 +129,7 @@ def _plain_terms(text: str) -> Iterable[Term]:
 
 
 def typos_allowed(word: str) -> int:
-    """Return how many typos a word of a query bears: none with digits, none below five letters, two from nine on."""
+    """Return how many typos a word of a query may have: none with digits, none below five letters, two from nine on."""
     if len(word) < _FIRST_TYPO or not word.isalpha():
         return 0
     return 1 if len(word) < _SECOND_TYPO else 2

@@ -78,7 +78,7 @@ class HoldExpiry:
 
 @asynccontextmanager
 async def open_hold_expiry(context: ServiceContext) -> AsyncIterator[HoldExpiry]:
-    """Open what ends the holds of the service."""
+    """Create the object that ends the holds of the service."""
     settings = context.settings_of(SeatingSettings)
     writer = context.resource(HoldWriter)
     shortest = min(settings.hold_expires_in, settings.hold_grace)

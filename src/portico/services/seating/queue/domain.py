@@ -196,7 +196,7 @@ class QueueBatch:
         self._end(self.live.get(user_id), "LEFT")
 
     def book(self, user_id: UserId) -> None:
-        """End the admission of a user who has bought places. Who still waits goes on waiting."""
+        """End the admission of a user who has bought places. A user who still waits keeps the place."""
         entry = self.live.get(user_id)
         if entry is not None and entry.status == "ADMITTED":
             self._end(entry, "BOOKED")
