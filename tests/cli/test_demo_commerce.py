@@ -58,6 +58,17 @@ class TestOptions:
         with pytest.raises(CommandError, match="localhost:8000 is not a URL"):
             _check(tour(system="catalog", url="localhost:8000"))
 
+    def test_a_database_is_chosen_for_servers_only(self) -> None:
+        with pytest.raises(CommandError, match="--database mariadb is the database of --servers"):
+            _check(tour(database="mariadb"))
+
+    @pytest.mark.parametrize(("system", "option"), [("ticketing", "--products"), ("catalog", "--customers")])
+    def test_an_option_that_the_system_does_not_use_is_refused(self, system: str, option: str, tmp_path: Path) -> None:
+        seen = walked(tmp_path, system, option, "200")
+
+        assert seen.returncode == 2
+        assert f"The demo of {system} has no {option}." in seen.stderr
+
     def test_a_running_system_is_not_killed(self) -> None:
         with pytest.raises(CommandError, match="that the demo starts"):
             _check(tour(url="http://shop.example", kill=True, email="a@example.com", password="b"))

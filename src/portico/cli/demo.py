@@ -74,6 +74,8 @@ def demo(
 
     from rich.console import Console
 
+    from portico.kit.runtime.signals import INTERRUPTED, Interrupted, run_until_interrupted
+
     options = Options(
         system,
         url.rstrip("/"),
@@ -86,8 +88,22 @@ def demo(
         kill,
     )
     _check(options)
-    if not asyncio.run(_run(Console(highlight=False), options)):
+    _check_applies("--products", products is not None, system, PRODUCTS)
+    _check_applies("--customers", customers is not None, system, CUSTOMERS)
+    try:
+        passed = asyncio.run(run_until_interrupted(_run(Console(highlight=False), options)))
+    except Interrupted:
+        raise typer.Exit(INTERRUPTED) from None
+    if not passed:
         raise typer.Exit(1)
+
+
+def _check_applies(option: str, is_given: bool, system: str, applies_to: Mapping[str, int]) -> None:
+    """Raise CommandError if an option is given that the demo of the system does not use."""
+    from portico.kit.foundation.errors import CommandError
+
+    if is_given and system not in applies_to:
+        raise CommandError(f"The demo of {system} has no {option}.", f"It is for {' and '.join(applies_to)}. Omit it.")
 
 
 def _check(options: Options) -> None:
@@ -101,11 +117,16 @@ def _check(options: Options) -> None:
     if options.servers and (options.url or options.system == "catalog"):
         raise CommandError(
             "--servers needs a commerce or ticketing system that the demo starts.",
-            "Omit --url: portico demo commerce --servers",
+            "Run it without --url: portico demo commerce --servers",
+        )
+    if options.database != "postgresql" and not options.servers:
+        raise CommandError(
+            f"--database {options.database} is the database of --servers.",
+            f"Add --servers: portico demo {options.system} --servers --database {options.database}",
         )
     if options.kill and (options.url or options.system != "commerce"):
         raise CommandError(
-            "--kill needs a commerce system that the demo starts.", "Omit --url: portico demo commerce --kill"
+            "--kill needs a commerce system that the demo starts.", "Run it without --url: portico demo commerce --kill"
         )
     if options.url and options.system != "catalog" and not (options.email and options.password):
         raise CommandError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portico.kit.foundation.errors import CommandError
-from portico.kit.runtime.signals import INTERRUPTED
+from portico.kit.runtime.signals import INTERRUPTED, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +136,6 @@ def _drill_all(console: "Console", system: str, on: str, drills: "list[DrillSett
 
 
 def _run_drill(console: "Console", system: str, settings: "DrillSettings", on: str) -> "Report":
-    from portico.drill.distributed import Interrupted
     from portico.kit.runtime.system_loader import find_system
     from portico.kit.telemetry.logs import Logs
 

@@ -6,10 +6,10 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from portico.drill.databases import DrillDatabases
 from portico.drill.fault_schedule import GATHERED_SHARE, ScheduledFault, feasible_kinds, schedule_faults
@@ -27,30 +27,24 @@ from portico.kit.foundation.errors import CommandError
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.runtime.databases import open_database
-from portico.kit.runtime.signals import stop_requested
+from portico.kit.runtime.signals import run_until_interrupted
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url
 from portico.servers import Server, ServerFailed
-
-T = TypeVar("T")
 
 _CONCURRENT_ACTIONS = 8  # so that some are in flight when a fault occurs
 _PAUSE = 1.0  # seconds
 _QUIET_WITHIN = 300.0  # seconds without progress; longer than the lease of a saga whose process died
 
 
-class Interrupted(Exception):
-    """SIGTERM or Ctrl-C stopped the drill before its end."""
-
-
 def drill_on_private_servers(
     system: System, worker: Worker, drill: DrillSettings, progress: Progress, on_done: OnDone
 ) -> Report:
-    """Drill `system` on servers that are started for it. SIGTERM and Ctrl-C end it and everything that it started.
+    """Drill `system` on servers that are started for it. SIGTERM, Ctrl-C and a closed terminal end it and everything that it started.
 
     Raises:
         CommandError: a server is not installed, or a process or server does not start.
-        Interrupted: SIGTERM or Ctrl-C was received.
+        Interrupted: one of these signals was received.
     """
     with tempfile.TemporaryDirectory(prefix="portico-drill-") as path:
         folder = Path(path)
@@ -58,7 +52,7 @@ def drill_on_private_servers(
         with start_private_servers() as servers:
             work = run_on_servers(system, worker, drill, servers, folder, progress=progress, on_done=on_done)
             try:
-                report = asyncio.run(_until_interrupted(work))
+                report = asyncio.run(run_until_interrupted(work))
             except ExceptionGroup as group:
                 raise _first_failure(group, _copy_logs(folder)) from group
         if not report.passed:
@@ -201,20 +195,6 @@ async def _open_databases(
         }
         broker = await stack.enter_async_context(open_broker(settings, system.name))
         yield scenario.open(system, databases), broker
-
-
-async def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`, which SIGTERM and Ctrl-C cancel. Raises Interrupted."""
-    with stop_requested() as stop:
-        task = asyncio.create_task(work)
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
-            raise Interrupted
-        return task.result()
 
 
 def _copy_logs(folder: Path) -> Path:

@@ -3,14 +3,21 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 INTERRUPTED = 130
 """Exit status of a process that Ctrl-C ended."""
 USER_ERROR = 2
 """Exit status of a process that ended because of an error that the user can fix."""
+
+
+class Interrupted(Exception):
+    """A signal stopped a command before its end."""
 
 
 @contextmanager
@@ -34,6 +41,35 @@ def stop_requested(at_once: Callable[[], None] | None = None) -> Iterator[asynci
 
     with _handle(signal.SIGTERM, request_stop), _handle(signal.SIGINT, request_or_force_stop):
         yield stop
+
+
+async def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`. SIGTERM, Ctrl-C and a closed terminal cancel it; it can then end what it has started.
+
+    Raises:
+        Interrupted: a signal was received before the end.
+    """
+    with stop_requested() as stop, _handle_closed_terminal(stop.set):
+        task = asyncio.create_task(work)
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            raise Interrupted
+        return task.result()
+
+
+@contextmanager
+def _handle_closed_terminal(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` on SIGHUP, unless the process ignores it (`nohup`)."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is None or signal.getsignal(hang_up) == signal.SIG_IGN:
+        yield
+        return
+    with _handle(hang_up, act):
+        yield
 
 
 @contextmanager
