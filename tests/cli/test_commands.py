@@ -146,6 +146,13 @@ class TestSystems:
 
         assert all(word in printed for word in ("catalog", "identity", "8000", "8001", "8002", "snake"))
 
+    def test_a_misspelt_setting_is_reported_once(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("DATABSE_URL=postgresql://db/shop\n")
+
+        assert run_portico(tmp_path, "systems").stderr == (
+            "! DATABSE_URL (.env) is not a setting and is ignored. Did you mean DATABASE_URL?\n"
+        )
+
 
 class TestAsyncapi:
     def test_prints_the_document_of_a_system_and_of_a_service(self, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -60,7 +60,7 @@ def find_chosen_system(name: str | None, settings: Settings) -> "System":
         NoSuchSystem, CommandError: there is no such system.
     """
     system = load_system(system_name(name, settings))
-    _warn_of_misspelt_settings(system.variables)
+    warn_of_misspelt_settings(system.variables)
     return system
 
 
@@ -70,17 +70,22 @@ def outline_chosen_system(name: str | None, settings: Settings) -> "SystemOutlin
     Raises:
         NoSuchSystem, CommandError: there is no such system.
     """
+    outline = outline_system(system_name(name, settings))
+    warn_of_misspelt_settings(outline.variables)
+    return outline
+
+
+def outline_system(name: str) -> "SystemOutline":
+    """Return the outline of a system, without an import of its services if possible. Raises NoSuchSystem."""
     from portico.cli.system_outline import SystemOutline, read_outline
     from portico.kit.runtime.shipped_systems import import_path_of
 
     add_import_paths()
-    chosen = system_name(name, settings)
-    outline = read_outline(import_path_of(chosen)) or SystemOutline.of(load_system(chosen))
-    _warn_of_misspelt_settings(outline.variables)
-    return outline
+    return read_outline(import_path_of(name)) or SystemOutline.of(load_system(name))
 
 
-def _warn_of_misspelt_settings(variables: frozenset[str]) -> None:
+def warn_of_misspelt_settings(variables: Collection[str]) -> None:
+    """Print a warning for each variable whose name is almost that of a setting."""
     for warning in Environment.of_process().misspelt(variables):
         print_warning(warning)
 

@@ -22,15 +22,18 @@ def systems(
     """Show the services of each system, their names in it, and their ports."""
     from rich.console import Console
 
-    from portico.cli.environment import current_settings, outline_chosen_system
+    from portico.cli.environment import current_settings, outline_system, warn_of_misspelt_settings
     from portico.cli.project import Project
     from portico.kit.runtime.shipped_systems import shipped_systems
 
-    settings = current_settings()
+    current_settings()  # reports invalid ones
     console = Console(highlight=False)
     project = Project.at(Path.cwd())
-    for name in names or (*([project.system] if project else ()), *shipped_systems()):
-        console.print(_table(outline_chosen_system(name, settings)))
+    shown = names or (*([project.system] if project else ()), *shipped_systems())
+    outlines = [outline_system(name) for name in shown]
+    warn_of_misspelt_settings(frozenset[str]().union(*(each.variables for each in outlines)))
+    for each in outlines:
+        console.print(_table(each))
         console.print()
 
 
