@@ -12,6 +12,9 @@ import psutil
 import pytest
 from tests.cli.running import LIBRARY, Addresses, up
 
+from portico.cli.up import names_of_other_data
+from portico.systems.commerce import commerce
+from portico.systems.ticketing import ticketing
 from portico.testing.commands import Command, eventually, fetch, is_healthy, run_portico
 
 PARTS = ("gateway", "loans", "patience")
@@ -140,6 +143,19 @@ class TestUp:
 
         assert refused.returncode == 2
         assert "Traceback" not in refused.stderr
+
+    def test_a_database_is_chosen_for_servers_only(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "up", "--database", "mariadb")
+
+        assert refused.returncode == 2
+        assert "--database mariadb is the database server of --servers." in refused.stderr
+
+    def test_data_of_another_system_is_noticed(self, tmp_path: Path) -> None:
+        for name in ("auth", "broker", "orders", "payments"):
+            (tmp_path / f"{name}.db").touch()
+
+        assert names_of_other_data(ticketing, tmp_path) == ["orders"]
+        assert names_of_other_data(commerce, tmp_path) == ["auth"]
 
     def test_free_ports_are_found(self, tmp_path: Path) -> None:
         with Command(tmp_path, "up", LIBRARY, "--free-ports") as library:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from portico.cli.errors import print_progress
+from portico.cli.errors import print_progress, print_warning
 from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from portico.cli.banner import NewAdministrator
     from portico.kit.runtime.supervisor import SupervisedProcess
@@ -72,6 +73,7 @@ def up(
     from portico.kit.runtime.serving import bind_all
     from portico.kit.settings import Settings
 
+    check_database_is_used(database, servers=servers)
     environment = environment_with(host)
     settings = environment.read(Settings)
     if reload:
@@ -79,6 +81,11 @@ def up(
         check_can_reload(workers=workers, servers=servers)
         raise typer.Exit(run_reloading(system_name(system, settings), environment, choose, split=split))
     found = find_chosen_system(system, settings)
+    if not servers and settings.database_url is None and (others := names_of_other_data(found, settings.data_dir)):
+        print_warning(
+            f"{settings.data_dir} also has data of services that {found.name} does not have: {', '.join(others)}. "
+            "Services with the same name share their data. Set DATA_DIR to give a system data of its own."
+        )
     is_split = split or workers > 1
     if is_split and not servers:
         check_can_split(found, settings, workers)
@@ -88,6 +95,14 @@ def up(
             check_can_split(found, complete.read(Settings), workers)
             raise typer.Exit(run_split(found, system_name(system, settings), complete, sockets, workers))
         raise typer.Exit(run_together(found, complete, sockets))
+
+
+def names_of_other_data(system: "System", folder: "Path") -> list[str]:
+    """Return the names of the embedded databases in a folder that belong to no service of the system."""
+    from portico.kit.messaging.brokers.factory import EMBEDDED_FILE
+
+    own = {EMBEDDED_FILE, *(f"{each.name}.db" for each in system.placements)}
+    return sorted(file.stem for file in folder.glob("*.db") if file.name not in own)
 
 
 def _choose_ports(system: "System", wanted: "Iterable[str]", gateway: int | None, *, free: bool) -> dict[str, int]:
@@ -152,6 +167,15 @@ def run_together(system: "System", environment: "Environment", sockets: "Mapping
 
 def _starting(system: "System") -> str:
     return f"Starting {', '.join(each.name for each in system.placements)} and the gateway …"
+
+
+def check_database_is_used(database: str, *, servers: bool) -> None:
+    """Raise CommandError if a database server is chosen, but none is started."""
+    if database != "postgresql" and not servers:
+        raise CommandError(
+            f"--database {database} is the database server of --servers.",
+            f"Add --servers. To use a {database} server of your own, set DATABASE_URL.",
+        )
 
 
 def check_can_reload(*, workers: int, servers: bool) -> None:
