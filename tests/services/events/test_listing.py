@@ -72,6 +72,24 @@ class TestListEvents:
 
         assert answer.status_code == 422
 
+    @pytest.mark.parametrize(
+        ("bound", "message"),
+        [
+            ("tomorrow", "a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"),
+            ("2026-02-30", "a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"),
+            ("5", "a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"),
+            ("2026-03-01T10:00:00", "the time has no time zone"),
+        ],
+    )
+    async def test_an_invalid_bound_is_one_error_of_its_parameter(
+        self, embedded: EventsService, bound: str, message: str
+    ) -> None:
+        answer = await embedded.run.anonymous.get("/events", params={"date_from": bound})
+
+        [error] = answer.json()["errors"]
+        assert error["location"] == ["query", "date_from"]
+        assert message in error["message"]
+
     async def test_are_filtered_by_status_and_category(self, events: EventsService) -> None:
         await events.create(event_name="A", category="Théâtre", status="ON_SALE")
         await events.create(event_name="B", category="Theatre Night")

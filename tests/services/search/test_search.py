@@ -74,6 +74,7 @@ class TestSearch:
             *(
                 "date_from=2027-03-01T10:00:00",
                 "date_from=tomorrow",
+                "date_from=86400",
                 "cursor=x",
                 "cursor=WzEsMl0",
                 "venue=" + "a" * 201,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from portico.kit.http.problems import ProblemRead, field_errors, problem_document
     from portico.kit.http.router import Router
-    from portico.kit.http.schema import Case, Line, Moment, OneLine, Schema
+    from portico.kit.http.schema import Case, DateOrMoment, Line, Moment, OneLine, Schema
     from portico.kit.http.sockets import Socket
 else:
     __getattr__ = lazy_exports(
@@ -46,7 +46,7 @@ else:
             "paging": "LARGEST_LIMIT NumberedPage NumberedPageRequest Page PageNumbers numbered_list",
             "problems": "ProblemRead field_errors problem_document",
             "router": "Router",
-            "schema": "Case Line Moment OneLine Schema",
+            "schema": "Case DateOrMoment Line Moment OneLine Schema",
             "sockets": "Socket",
         },
     )
@@ -58,6 +58,7 @@ __all__ = [
     "ClientInfo",
     "Conditions",
     "Context",
+    "DateOrMoment",
     "EventStream",
     "EventStreamRequest",
     "EventStreams",

@@ -7,7 +7,7 @@ one service can serve two systems in one process.
 import re
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -19,6 +19,9 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
@@ -98,6 +101,34 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A time as RFC 3339. Input without a time zone is rejected; output ends in Z."""
+
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT: Final = TypeAdapter[datetime](Moment)
+_DATE_OR_MOMENT: Final = "Input should be a date such as 2026-01-31, or a time such as 2026-01-31T12:00:00Z"
+
+
+def _read_date_or_moment(value: Any) -> date:
+    """Return the date or time. A union of both types would report an error for each of them."""
+    if isinstance(value, date):
+        return value
+    message = _DATE_OR_MOMENT
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value) if _DATE.fullmatch(value) else _MOMENT.validate_python(value)
+        except ValidationError as error:
+            if "T" in value.upper() and value[:1].isdigit():
+                message = error.errors()[0]["msg"]
+        except ValueError:  # such as 2026-02-30
+            pass
+    raise PydanticCustomError("date_or_time", "{problem}", {"problem": message})
+
+
+DateOrMoment = Annotated[
+    datetime | date,
+    PlainValidator(_read_date_or_moment),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}),
+]
+"""A bound of a filter: a time as RFC 3339, or a date (YYYY-MM-DD)."""
 
 _BREAKS_A_LINE: Final = re.compile(f"[{NOT_IN_A_LINE}]")
 _LINE_PATTERN: Final = f"^[^{NOT_IN_A_LINE}]*$"

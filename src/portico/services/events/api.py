@@ -8,7 +8,6 @@ from portico.kit import (
     Conditions,
     Context,
     InvalidCursor,
-    Moment,
     NumberedPage,
     PreconditionFailed,
     Principal,
@@ -22,6 +21,7 @@ from portico.kit import (
     provided,
 )
 from portico.kit.foundation import TooPrecise, UnknownCurrency
+from portico.kit.http import DateOrMoment
 from portico.services.events import planned_changes, service
 from portico.services.events.availability import AvailableSeats
 from portico.services.events.domain import FIRST_TIME, LAST_TIME
@@ -39,7 +39,7 @@ from portico.services.events.errors import (
 )
 from portico.services.events.models import Show
 from portico.services.events.repository import ShowFilter, Shows, records_of
-from portico.services.events.schemas import LocalDate, RecordRead, ShowCreate, ShowRead, ShowUpdate, StatusChange
+from portico.services.events.schemas import RecordRead, ShowCreate, ShowRead, ShowUpdate, StatusChange
 
 router = Router(prefix="/events", tags=["events"], description="Events: dates, venues, prices and their life on sale")
 
@@ -64,10 +64,10 @@ async def _filter(
     category: Annotated[str | None, Query(max_length=LONGEST_QUERY)] = None,
     venue: Annotated[str | None, Query(max_length=LONGEST_QUERY, description="Words that the venue has")] = None,
     date_from: Annotated[
-        Moment | LocalDate | None, Query(description="A time, or a date in the event's time zone; included")
+        DateOrMoment | None, Query(description="A time, or a date in the event's time zone; included")
     ] = None,
     date_to: Annotated[
-        Moment | LocalDate | None,
+        DateOrMoment | None,
         Query(description="A time (excluded), or a date in the event's time zone (included)"),
     ] = None,
 ) -> ShowFilter:

@@ -1,9 +1,8 @@
-import re
-from datetime import date, datetime
-from typing import Annotated, Any, Final, Literal, Self
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from portico.contracts.events import OrphanRule, ShowId, ShowStatus, WaitingRoomMode
 from portico.kit import Amount, CurrencyCode, Moment, OneLine, Schema
@@ -20,12 +19,6 @@ from portico.services.events.domain import (
 )
 
 
-def _date_text(value: Any) -> Any:
-    if isinstance(value, str) and _DATE.fullmatch(value):
-        return value  # pydantic alone would read "5" as seconds since 1970
-    raise ValueError("Input should be a date such as 2026-01-31")
-
-
 def _known_zone(name: str) -> str:
     zone(name)
     return name
@@ -36,11 +29,6 @@ def _storable(moment: datetime) -> datetime:
         raise ValueError(f"the time must be in the years {FIRST_TIME.year} to {LAST_TIME.year - 1}")
     return moment
 
-
-_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-
-LocalDate = Annotated[date, BeforeValidator(_date_text)]
-"""A date without a time (YYYY-MM-DD)."""
 
 Name = Annotated[str, OneLine(LONGEST_NAME), Field(examples=["Queen"])]
 Venue = Annotated[str, OneLine(LONGEST_NAME), Field(examples=["Wembley Arena"])]

@@ -11,7 +11,6 @@ from portico.contracts.events import ShowStatus
 from portico.kit import (
     Context,
     InvalidCursor,
-    Moment,
     NumberedPage,
     Principal,
     PublicRead,
@@ -21,6 +20,7 @@ from portico.kit import (
     Work,
     permitted,
 )
+from portico.kit.http import DateOrMoment
 from portico.services.search import service
 from portico.services.search.document import Document, category_key, microseconds, price_order
 from portico.services.search.domain import Term, parse_query, score
@@ -34,7 +34,6 @@ from portico.services.search.schemas import RebuildRead, SearchRead
 router = Router(prefix="/search", tags=["search"], description="Search for shows, and rebuilds of its index")
 
 Rebuilding = Annotated[Principal, permitted("search:write")]
-Bound = Moment | date
 LONGEST_QUERY: Final = 200
 
 
@@ -46,9 +45,11 @@ async def _query(
     status: ShowStatus | None = None,
     category: Annotated[str | None, Query(max_length=LONGEST_QUERY)] = None,
     venue: Annotated[str | None, Query(max_length=LONGEST_QUERY, description="Words that the venue has")] = None,
-    date_from: Annotated[Bound | None, Query(description="A time, or a date in the show's time zone; included")] = None,
+    date_from: Annotated[
+        DateOrMoment | None, Query(description="A time, or a date in the show's time zone; included")
+    ] = None,
     date_to: Annotated[
-        Bound | None, Query(description="A time (excluded), or a date in the show's time zone (included)")
+        DateOrMoment | None, Query(description="A time (excluded), or a date in the show's time zone (included)")
     ] = None,
     max_price: Annotated[Decimal | None, Query(ge=0, max_digits=15, decimal_places=4, allow_inf_nan=False)] = None,
 ) -> SearchQuery:
