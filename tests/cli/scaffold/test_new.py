@@ -71,6 +71,11 @@ class TestProject:
         assert "shop: Shop" in shown.stdout
         assert "commerce: " in shown.stdout
 
+    def test_has_commands_in_its_readme_that_can_be_copied(self, shop: Path) -> None:
+        lines = (shop / "README.md").read_text("utf-8").splitlines()
+
+        assert any(line.startswith("pip install --editable '.[dev]' ") for line in lines)
+
     def test_gives_way_to_the_environment_variable(self, shop: Path) -> None:
         shown = run_portico(shop, "run", "nothing", variables={"PORTICO_SYSTEM": "commerce"})
 

@@ -13,9 +13,14 @@ _UNBRACKETED = re.compile(r"(?P<head>from \S+ import |\s+\w+(?:, \w+)+ = )(?P<pa
 
 
 def render(template: str, names: Mapping[str, str]) -> str:
-    """Return the template `folder/file` with its placeholders replaced. Raises KeyError for an unknown placeholder."""
+    """Return the template `folder/file` with its placeholders replaced, and long lines of Python code split.
+
+    Raises:
+        KeyError: the template has an unknown placeholder.
+    """
     text = files("portico.cli.scaffold").joinpath("templates", f"{template}.template").read_text("utf-8")
-    return wrap_lines(Template(text).substitute(names))
+    rendered = Template(text).substitute(names)
+    return wrap_lines(rendered) if template.endswith(".py") else rendered
 
 
 def wrap_lines(code: str) -> str:
