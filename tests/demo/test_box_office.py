@@ -54,5 +54,5 @@ class TestASoldOutShow:
         async with office.watched():
             await office.shop(buyer)
 
-        assert buyer.outcome == "waits"
+        assert buyer.outcome == "on the waiting list"
         assert walk.requests[-2:] == [f"POST /api/events/{SHOW}/waitlist", f"DELETE /api/queue/{SHOW}"]

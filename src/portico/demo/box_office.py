@@ -208,7 +208,7 @@ class BoxOffice:
             buyer.outcome = "left without seats"
             return
         joined.expect(HTTPStatus.CREATED)
-        buyer.outcome = "waits"
+        buyer.outcome = "on the waiting list"
 
     def _client(self, buyer: Buyer) -> TicketingClient:
         return self.walk.client_of(TicketingClient, buyer.account.token)

@@ -30,7 +30,7 @@ def orders_table(books: Books) -> Table:
 
 def books_table(books: Books) -> Table:
     """Return what was compared, and whether it agrees."""
-    table = Table(title="Reconciliation", title_justify="left", box=None, padding=(0, 2), show_header=False)
+    table = Table(box=None, padding=(0, 2), show_header=False)
     table.add_column(width=1)
     table.add_column()
     table.add_column(style="dim")

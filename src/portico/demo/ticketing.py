@@ -168,7 +168,7 @@ async def _serve_waiting_list(walk: Walk, office: BoxOffice) -> None:
     walk.section("Holds run out, some cancel, and the waiting list is served")
     leaving = [buyer for buyer in office.buyers if buyer.cancels and buyer.bookings]
     await run_concurrently(walk.console, "cancelled", leaving, office.cancel, limit=_CONCURRENT_CANCELLATIONS)
-    waiting = [buyer for buyer in office.buyers if buyer.outcome == "waits"]
+    waiting = [buyer for buyer in office.buyers if buyer.outcome == "on the waiting list"]
 
     async def is_served() -> bool:
         nonlocal waiting
