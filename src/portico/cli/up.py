@@ -81,11 +81,8 @@ def up(
         check_can_reload(workers=workers, servers=servers)
         raise typer.Exit(run_reloading(system_name(system, settings), environment, choose, split=split))
     found = find_chosen_system(system, settings)
-    if not servers and settings.database_url is None and (others := names_of_other_data(found, settings.data_dir)):
-        print_warning(
-            f"{settings.data_dir} also has data of services that {found.name} does not have: {', '.join(others)}. "
-            "Services with the same name share their data. Set DATA_DIR to give a system data of its own."
-        )
+    if not servers and settings.database_url is None:
+        _warn_of_other_data(found, settings)
     is_split = split or workers > 1
     if is_split and not servers:
         check_can_split(found, settings, workers)
@@ -95,6 +92,15 @@ def up(
             check_can_split(found, complete.read(Settings), workers)
             raise typer.Exit(run_split(found, system_name(system, settings), complete, sockets, workers))
         raise typer.Exit(run_together(found, complete, sockets))
+
+
+def _warn_of_other_data(system: "System", settings: "Settings") -> None:
+    others = names_of_other_data(system, settings.data_dir)
+    if others:
+        print_warning(
+            f"{settings.data_dir} also has data of services that {system.name} does not have: {', '.join(others)}. "
+            "Services with the same name share their data. Set DATA_DIR to give a system data of its own."
+        )
 
 
 def names_of_other_data(system: "System", folder: "Path") -> list[str]:
