@@ -11,10 +11,12 @@ from tests.gateway.proxy.gateways import Gateway, GatewaySetup, Kind, KnownToken
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest
 from tests.gateway.requests import a_principal
 
-from portico.gateway.fast.memo import MAX_SHARED_HEAD, KnownFields, KnownPaths, SharedFields
+from portico.gateway.fast.memo import MAX_SHARED_HEAD, KnownFields, KnownPaths, KnownRoute, SharedFields
 from portico.gateway.limits import Rate
 from portico.gateway.request_ids import SentIds
 from portico.gateway.routes import Route
+from portico.gateway.upstreams import LocalUpstream
+from portico.kit.calls.retries import RetryBudget
 from portico.kit.http.request_body import BodyPace
 from portico.testing.clock import ManualClock
 
@@ -314,10 +316,15 @@ async def test_requests_of_both_planes_count_against_one_rate() -> None:
     assert [record.rate_limited for record in gateway.records] == [False, False, False, True]
 
 
+def known_route() -> KnownRoute:
+    return KnownRoute(Route("echo", "GET", "/echo/{name}"), LocalUpstream("echo", Service()), RetryBudget())
+
+
 def test_a_long_path_is_not_remembered() -> None:
     paths, long = KnownPaths(), b"GET /echo/" + b"x" * 300
 
-    assert paths.add(long, Route("echo", "GET", "/echo/{name}")).route.path == "/echo/{name}"
+    paths.add(long, known_route())
+
     assert paths.find(long) is None
 
 
@@ -331,12 +338,12 @@ async def test_a_long_head_is_served_by_the_asgi_plane() -> None:
 
 
 def test_the_number_of_paths_is_bounded() -> None:
-    paths = KnownPaths(limit=10)
+    paths, route = KnownPaths(limit=10), known_route()
     for number in range(25):
-        paths.add(b"GET /echo/%d" % number, Route("echo", "GET", "/echo/{name}"))
+        paths.add(b"GET /echo/%d" % number, route)
 
     assert len(paths) == 5
-    assert paths.find(b"GET /echo/24") is not None
+    assert paths.find(b"GET /echo/24") is route
     assert paths.find(b"GET /echo/1") is None
 
 
@@ -364,3 +371,53 @@ def test_shared_fields_belong_to_one_address_and_scheme() -> None:
     assert shared.find("192.0.2.8", "http", b"Host: a") is None
     assert shared.find("192.0.2.7", "https", b"Host: a") is None
     assert len(shared) == 1
+
+
+async def test_what_is_known_of_a_route_is_shared_by_its_callers() -> None:
+    principals = {name: a_principal(expires_at=4e9) for name in ("ann", "bob", "eve")}
+    counted: list[tuple[str, int]] = []
+
+    class Counter:
+        def add(self, seconds: float, upstream_seconds: float) -> None:
+            """Count nothing."""
+
+    def counter(_method: str, route: str, _service: str, status: int) -> Counter:
+        counted.append((route, status))
+        return Counter()
+
+    setup = GatewaySetup(verifier=KnownTokens(principals))
+    async with gateway_for_app("local", Service(), setup, plane="fast") as gateway, raw_client(gateway) as client:
+        gateway.proxy_app.observer.counter = counter  # type: ignore[method-assign]
+        statuses = [(await client.get("/me", f"Authorization: Bearer {name}")).status for name in principals]
+
+    assert statuses == [200, 200, 200]
+    assert counted == [("/me", 200)]
+
+
+async def test_other_fields_do_not_displace_known_paths() -> None:
+    async with gateway_for_app("local", Service(), plane="fast") as gateway, raw_client(gateway) as client:
+        assert gateway.fast is not None
+        gateway.fast.paths = paths = KnownPaths(limit=2)
+        await client.get("/echo/ann")
+        await client.get("/echo/bob")
+        await client.get("/echo/ann", "X-Note: other")
+
+    assert len(paths) == 2
+
+
+async def test_fields_that_were_dropped_are_decided_about_again() -> None:
+    tokens = KnownTokens({"ann": a_principal(expires_at=4e9), "bob": a_principal(expires_at=4e9)})
+    async with gateway_for_app("local", Service(), GatewaySetup(verifier=tokens), plane="fast") as gateway:
+        assert gateway.fast is not None
+        gateway.fast.shared = shared = SharedFields(limit=SharedFields.OBJECTS + 1000)
+        statuses = []
+        for name in ("ann", "bob", "ann", "bob", "bob"):
+            async with raw_client(gateway) as client:
+                statuses.append((await client.get("/me", f"Authorization: Bearer {name}")).status)
+            assert len(shared) == 1
+        del tokens.tokens["ann"]
+        async with raw_client(gateway) as client:
+            statuses.append((await client.get("/me", "Authorization: Bearer ann")).status)
+
+    assert statuses == [200] * 5 + [401]
+    assert gateway.fast.forwarded == 5

@@ -27,7 +27,7 @@ _LINES: Final = re.compile(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]*(?:\r\n[\x20-\x7e]*)
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NAMES: Final = re.compile(rb"\r\n([!#$%&'*+\-.^_`|~0-9A-Za-z]+):")
 # A response that says that its instance cannot serve may be retried. The ASGI plane does that.
-_STATUS_LINES: Final = {
+STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
     for status in HTTPStatus
     if status.value >= HTTPStatus.OK and status.value not in PROXY_ERRORS
@@ -35,7 +35,7 @@ _STATUS_LINES: Final = {
 
 
 # Statuses of responses with a body, as they are sent.
-_STATUSES: Final = {b"%d" % status: status for status in _STATUS_LINES if status not in BODILESS}
+_STATUSES: Final = {b"%d" % status: status for status in STATUS_LINES if status not in BODILESS}
 
 # How a field is treated. Plain numbers, because hashing members of an Enum would be half of the cost of a head.
 _PASSED: Final = 1
@@ -83,10 +83,6 @@ class AnswerHead:
     fields: bytes
     varies_by_origin: bool
     shape: "Shape" = field(compare=False, repr=False)
-
-    @property
-    def line(self) -> bytes:
-        return _STATUS_LINES[self.status]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +176,7 @@ def read_lines(
         shape = _shapes[names]
     except KeyError:
         shape = _remember_shape(names)
-    if shape is None or status not in _STATUS_LINES:
+    if shape is None or status not in STATUS_LINES:
         return None
     length = _length(status, shape, lines, is_local=is_local)
     if length is None:

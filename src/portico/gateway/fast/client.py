@@ -47,6 +47,17 @@ class FastConnection(LimitedConnection):
         plane: The fast plane of the gateway.
     """
 
+    __slots__ = (
+        "_exchange",
+        "_fields",
+        "_peer",
+        "_resumed",
+        "_scheme",
+        "_uses_asgi",
+        "_waiting",
+        "is_ending",
+    )
+
     plane: ClassVar[FastPlane]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -127,7 +138,7 @@ class FastConnection(LimitedConnection):
     def _forward(self, data: bytes) -> bool:
         """Forward a request if it is plain. Return whether that was done; otherwise nothing was changed or counted."""
         found = REQUEST_LINE.match(data)
-        if found is None or self.is_full or self.transport.is_closing():
+        if found is None or (self.limit_concurrency is not None and self.is_full) or self.transport.is_closing():
             return False
         end = found.end()
         sent, varying = data[end:], None
@@ -207,7 +218,7 @@ class FastConnection(LimitedConnection):
             passing = varying.passing
         plane, span = self.plane, None
         state = None if trace is None else fields.state
-        if plane.tracing.is_recording:
+        if plane.records_spans:
             head = self.head_of(found, fields)
             span = plane.tracing.serve(
                 method=head.method,
@@ -224,7 +235,7 @@ class FastConnection(LimitedConnection):
         return PlainRequest(data, found, fields, passing, request_id, trace, state, rate, span)
 
     def _start(self, known: KnownRequest, plain: PlainRequest) -> None:
-        kind = HttpForwarding if isinstance(known.upstream, HttpUpstream) else LocalForwarding
+        kind = HttpForwarding if isinstance(known.route.upstream, HttpUpstream) else LocalForwarding
         exchange = kind(self, known, plain)
         if self.has_timers:
             self.stop_timers()

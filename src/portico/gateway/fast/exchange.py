@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from portico.gateway.access_log import AccessRecord, Outcome
-from portico.gateway.fast.answer import AnswerHead
+from portico.gateway.fast.answer import STATUS_LINES, AnswerHead
 from portico.gateway.fast.memo import KnownFields, KnownRequest
 from portico.gateway.proxy.http import FirstAttempt
 from portico.gateway.proxy.request import CLIENT_GONE, ProxyRequest
@@ -120,9 +120,9 @@ class Exchange(ABC):
         self.status = answer.status
         self.upstream_seconds = time.perf_counter() - self.began
         known, client, request = self.known, self.client, self.request
-        known.shape = answer.shape
+        known.route.shape = answer.shape
         return b"%b%b%bx-request-id: %b\r\n%b%b%b" % (
-            answer.line,
+            STATUS_LINES[answer.status],
             self.plane.encoded_once(client.server_state.default_headers),
             answer.fields,
             request.request_id,
@@ -137,15 +137,15 @@ class Exchange(ABC):
 
     def complete(self) -> None:
         """The response is complete, and the connection can serve the next request."""
-        plane, known = self.plane, self.known
+        plane, route = self.plane, self.known.route
         plane.forwarded += 1
-        known.budget.called()
+        route.budget.called()
         if self.request.span is None:
-            status, counters = self.status, known.counters
-            counter = counters[status] if status in counters else plane.counter(known, status)
+            status, counters = self.status, route.counters
+            counter = counters[status] if status in counters else plane.counter(route, status)
             if counter is not None:
                 plane.sweep.busy.discard(self)
-                plane.places.release(known.holder)
+                plane.places.release(self.known.holder)
                 counter.add(time.perf_counter() - self.began, self.upstream_seconds)
                 self.client.exchange_ended(self)
                 return

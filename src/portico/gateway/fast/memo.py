@@ -21,7 +21,6 @@ from portico.gateway.request_head import Header
 from portico.gateway.request_ids import MAX_TRACESTATE, REQUEST_ID, SentIds
 from portico.gateway.routes import Route
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
-from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.retries import RetryBudget
 from portico.kit.foundation.request_framing import HEAD_END
 from portico.kit.telemetry.trace_context import TraceContext
@@ -47,12 +46,28 @@ UNUSUAL: Final = (b"transfer-encoding", b"content-length", b"expect", b"upgrade"
 
 
 class KnownRoute:
-    """A route that the policy found for a path. It is compared by identity, which costs less than comparing routes."""
+    """A route that the policy found for a path, and what is the same for all requests to it.
 
-    __slots__ = ("route",)
+    It is compared by identity, which costs less than comparing routes.
 
-    def __init__(self, route: Route) -> None:
+    Args:
+        route: The route.
+        upstream: The service.
+        budget: The retries of the service, to which each request adds.
+
+    Attributes:
+        counters: What counts complete responses, by status.
+        shape: What read the head of the last response. The next one has the same fields as a rule.
+    """
+
+    __slots__ = ("budget", "counters", "route", "shape", "upstream")
+
+    def __init__(self, route: Route, upstream: HttpUpstream | LocalUpstream, budget: RetryBudget) -> None:
         self.route = route
+        self.upstream = upstream
+        self.budget = budget
+        self.counters: dict[int, ResponseCounter | None] = {}
+        self.shape: Shape | None = None
 
 
 class KnownPaths:
@@ -64,7 +79,6 @@ class KnownPaths:
 
     def __init__(self, limit: int = MAX_PATHS) -> None:
         self._limit = limit
-        self._routes: dict[Route, KnownRoute] = {}
         self._paths: dict[bytes, KnownRoute] = {}
         self.find: Callable[[bytes], KnownRoute | None] = self._paths.get
         """Returns the route of a method and a path as in a request line; None if the policy must find it."""
@@ -72,16 +86,12 @@ class KnownPaths:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def add(self, path: bytes, route: Route) -> KnownRoute:
+    def add(self, path: bytes, route: KnownRoute) -> None:
         """Remember the route that the policy found."""
-        known = self._routes.get(route)
-        if known is None:
-            known = self._routes[route] = KnownRoute(route)
         if len(path) <= MAX_PATH:
             if len(self._paths) >= self._limit:
                 self._paths.clear()
-            self._paths[path] = known
-        return known
+            self._paths[path] = route
 
 
 @dataclass(slots=True)
@@ -89,28 +99,27 @@ class KnownRequest:
     """What is the same for all requests with the same header fields, on one connection, to one route.
 
     Args:
+        route: The route.
         decision: The decision while the caller's token is valid and the rate allows it.
         fingerprint: The fingerprint of the caller's token; None if there is no token.
         caller: The caller that the token identifies.
         bucket: Counts the requests.
         holder: Who holds the request's place.
-        upstream: The service.
         passing: The header fields for the service, without the identifiers.
-        passing_bytes: The same, as they are sent.
+        passing_bytes: The same, as they are sent, and the empty line.
         cors: The header fields for the client's browser.
         cors_bytes: The same, as they are sent.
         cors_bytes_varied: The same without `Vary: Origin`, for responses that have it already.
         expires_at: When the caller's token expires, in seconds since the epoch.
         changes: The verifier's `changes` when the token was last looked up.
-        budget: The retries of the service, to which each request adds.
     """
 
+    route: KnownRoute
     decision: Forward
     fingerprint: bytes | None
     caller: Caller
     bucket: Bucket
     holder: str
-    upstream: HttpUpstream | LocalUpstream
     passing: list[Header]
     passing_bytes: bytes
     cors: list[Header]
@@ -118,22 +127,6 @@ class KnownRequest:
     cors_bytes_varied: bytes
     expires_at: float
     changes: object
-    budget: RetryBudget
-    address: InstanceAddress | None = None
-    """The instance to which `tail` was last sent."""
-    tail: bytes = b""
-    """`Host` and what follows the identifiers in the head of a request to that instance."""
-    counters: dict[int, ResponseCounter | None] = field(default_factory=dict)
-    """What counts complete responses, by status."""
-    shape: Shape | None = None
-    """What read the head of the last response. The next one has the same fields as a rule."""
-
-    def tail_for(self, address: InstanceAddress) -> bytes:
-        """Return `Host`, the header fields for the service, and the empty line."""
-        if self.address is not address:
-            self.address = address
-            self.tail = b"host: %b\r\n%b\r\n" % (address.authority.encode(), self.passing_bytes)
-        return self.tail
 
 
 @dataclass(slots=True)
@@ -164,10 +157,10 @@ class KnownFields:
         states = [value for name, value in self.headers if name == b"tracestate" and len(value) <= MAX_TRACESTATE]
         self.state = states[-1] if states else None
 
-    def add(self, route: KnownRoute, request: KnownRequest) -> None:
+    def add(self, request: KnownRequest) -> None:
         if len(self.requests) >= MAX_ROUTES:
             self.requests.clear()
-        self.requests[route] = request
+        self.requests[request.route] = request
 
 
 class SharedFields:

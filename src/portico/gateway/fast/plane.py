@@ -7,11 +7,12 @@ from typing import Final
 
 from portico.gateway.access_log import ResponseCounter
 from portico.gateway.decisions import ANONYMOUS, Caller, Forward, Matched, PolicyInputs
-from portico.gateway.fast.memo import KnownFields, KnownPaths, KnownRequest, SharedFields, encoded, is_plain
+from portico.gateway.fast.memo import KnownFields, KnownPaths, KnownRequest, KnownRoute, SharedFields, encoded, is_plain
 from portico.gateway.fast.sweep import Sweep
 from portico.gateway.forwarding import passing_headers
 from portico.gateway.proxy.app import ProxyApp
 from portico.gateway.request_head import Header, RequestHead
+from portico.gateway.routes import Route
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
 from portico.kit.auth.tokens import LEEWAY
 from portico.kit.auth.verification import fingerprint
@@ -31,9 +32,11 @@ class FastPlane:
         self.proxy = proxy
         self.verifier = proxy.resolver.verifier
         self.tracing = proxy.tracing
+        self.records_spans = proxy.tracing.is_recording
         self.places = proxy.places[False]
         self.clock = proxy.clock
         self.paths = KnownPaths()
+        self._routes: dict[Route, KnownRoute] = {}
         self.sweep = Sweep()
         self.loop = asyncio.get_running_loop()
         self._default_fields: list[Header] = []
@@ -73,24 +76,32 @@ class FastPlane:
             return None
         passing = passing_headers(head, decision, proxy.policy.proxies)
         cors = proxy.policy.cors.response_headers(head.headers, any_origin=route.any_origin)
+        known = self._known_route(path, route, upstream)
         request = KnownRequest(
+            route=known,
             decision=decision,
             fingerprint=mark,
             caller=caller,
             bucket=bucket,
             holder=address_key(matched.client),
-            upstream=upstream,
             passing=passing,
-            passing_bytes=encoded(passing),
+            passing_bytes=encoded(passing) + b"\r\n",
             cors=cors,
             cors_bytes=encoded(cors),
             cors_bytes_varied=encoded(each for each in cors if each[0] != _VARY),
             expires_at=math.inf if caller.principal is None else caller.principal.expires_at.timestamp() + LEEWAY,
             changes=changes,
-            budget=proxy.budgets[route.service],
         )
-        fields.add(self.paths.add(path, route), request)
+        fields.add(request)
         return request
+
+    def _known_route(self, path: bytes, route: Route, upstream: HttpUpstream | LocalUpstream) -> KnownRoute:
+        known = self.paths.find(path)
+        if known is None:
+            known = self._routes.get(route) or KnownRoute(route, upstream, self.proxy.budgets[route.service])
+            self._routes[route] = known
+            self.paths.add(path, known)
+        return known
 
     def encoded_once(self, fields: list[Header]) -> bytes:
         """Return the fields of every response, such as Date, as they are sent. The server replaces the list to change it."""
@@ -111,9 +122,9 @@ class FastPlane:
             known.changes = changes
         return True
 
-    def counter(self, known: KnownRequest, status: int) -> ResponseCounter | None:
-        """Return what counts complete responses to this request; None if each needs its access record."""
-        route = known.decision.route
+    def counter(self, known: KnownRoute, status: int) -> ResponseCounter | None:
+        """Return what counts complete responses of this route; None if each needs its access record."""
+        route = known.route
         found = known.counters[status] = self.proxy.observer.counter(route.method, route.path, route.service, status)
         return found
 

@@ -43,7 +43,7 @@ class HttpForwarding(Exchange):
         self._chunks: ChunkReader | None = None
         self._is_reusable = True
         self._is_paused = False
-        upstream = self.known.upstream
+        upstream = self.known.route.upstream
         if not isinstance(upstream, HttpUpstream) or (lease := upstream.lease_now()) is None:
             self.hand_over(is_tried=False)
             return
@@ -52,12 +52,12 @@ class HttpForwarding(Exchange):
         if self.connection is None:
             self.hand_over()  # the ASGI plane opens a connection, which the next requests use
             return
-        plain, tail = self.request, self.known.tail_for(lease.instance.address)
+        plain, passing = self.request, self.known.passing_bytes
         if plain.state is not None or plain.passing:
-            tail = encoded(plain.id_headers[2:]) + tail
-        self.connection.send_direct(
-            b"%bx-request-id: %b\r\ntraceparent: %b\r\n%b" % (plain.line[0], plain.request_id, plain.trace, tail), self
-        )
+            passing = encoded(plain.id_headers[2:]) + passing
+        head = b"%bx-request-id: %b\r\ntraceparent: %b\r\nhost: %b\r\n%b"
+        host = lease.instance.address.host_field
+        self.connection.send_direct(head % (plain.line[0], plain.request_id, plain.trace, host, passing), self)
 
     def abandon(self) -> None:
         self.lease.abandoned()
@@ -105,7 +105,7 @@ class HttpForwarding(Exchange):
 
     def _begin(self, data: bytes) -> None:
         received = self._received = self._received + data if self._received else data
-        shape = self.known.shape
+        shape = self.known.route.shape
         read = None if shape is None else shape.read(received)
         if read is not None:
             answer, end = read
@@ -173,7 +173,7 @@ class LocalForwarding(Exchange):
     def start(self) -> None:
         self._held = b""
         self._is_chunked = False
-        plain, upstream = self.request, self.known.upstream
+        plain, upstream = self.request, self.known.route.upstream
         if not isinstance(upstream, LocalUpstream):
             raise TypeError("the service is not in this process")
         self._upstream = upstream

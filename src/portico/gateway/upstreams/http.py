@@ -234,7 +234,7 @@ def _head(address: InstanceAddress, request: UpstreamRequest) -> tuple[bytes, bo
     """Return the request head in bytes, and whether the body must be sent chunked."""
     has_length = any(name == b"content-length" for name, _ in request.headers)
     chunked = request.body is not None and not has_length
-    lines = [b"%b %b HTTP/1.1\r\nhost: %b" % (request.method.encode(), _target(request), address.authority.encode())]
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b" % (request.method.encode(), _target(request), address.host_field)]
     lines.extend([b"%b: %b" % field for field in request.headers])
     if chunked:
         lines.append(b"transfer-encoding: chunked")

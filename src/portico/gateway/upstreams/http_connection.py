@@ -24,15 +24,19 @@ class HttpConnection(asyncio.Protocol):
 
     Args:
         service: The service's name, for errors.
+
+    Attributes:
+        is_open: Whether the connection is open.
+        idle_since: When its last response was complete, by the clock of its pool.
     """
 
     def __init__(self, service: str) -> None:
+        self.is_open = False
         self.idle_since = 0.0
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
         self._writable: asyncio.Future[None] | None = None
-        self._open = False
         self._active = False
         self._body_task: asyncio.Task[None] | None = None
         self._response_reader: ResponseReader | None = None
@@ -49,7 +53,7 @@ class HttpConnection(asyncio.Protocol):
             bodiless: Whether the response has no body, whatever its headers say (HEAD).
         """
         self._expect_response(bodiless=bodiless)
-        if not self._open:
+        if not self.is_open:
             raise ConnectionLost(self._service, "the connection closed")
         self._transport.write(head)
         if body is not None:
@@ -77,7 +81,7 @@ class HttpConnection(asyncio.Protocol):
         self._expect_response(bodiless=False)
         if received:
             self.data_received(received)
-        if not self._open:
+        if not self.is_open:
             self._fail(ConnectionLost(self._service, "the connection closed"))
 
     def _expect_response(self, *, bodiless: bool) -> None:
@@ -125,12 +129,12 @@ class HttpConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read nothing further of the body for now."""
-        if self._open:
+        if self.is_open:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read the body further."""
-        if self._open:
+        if self.is_open:
             self._transport.resume_reading()
 
     def finish(self) -> bool:
@@ -140,7 +144,7 @@ class HttpConnection(asyncio.Protocol):
         is_sent = body_task is None or body_task.done()
         if not is_sent and body_task is not None:
             body_task.cancel()
-        if self._open and is_sent and self._complete and self._keep_alive and not self._surplus and not self._chunks:
+        if self.is_open and is_sent and self._complete and self._keep_alive and not self._surplus and not self._chunks:
             return True
         self.close()
         return False
@@ -150,12 +154,8 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    @property
-    def is_open(self) -> bool:
-        return self._open
-
     def _drop(self, size: int) -> None:
-        if self._buffered >= HIGH_WATER > self._buffered - size and self._open:
+        if self._buffered >= HIGH_WATER > self._buffered - size and self.is_open:
             self._transport.resume_reading()
         self._buffered -= size
 
@@ -175,10 +175,10 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._open = True
+        self.is_open = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._open = False
+        self.is_open = False
         self.resume_writing()
         if self._response_reader is not None:
             self._response_reader.connection_lost()

@@ -58,6 +58,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         head_seconds: Seconds within which a head must be complete.
     """
 
+    # With slots, the attributes of uvicorn's class are few enough that all connections share the table of their names.
+    __slots__ = (
+        "_has_no_body",
+        "_head_timer",
+        "_is_head_checked",
+        "_last",
+        "_reader",
+        "_receiving",
+        "_running",
+    )
+
     max_head: ClassVar[int] = MAX_HEAD
     head_seconds: ClassVar[float] = HEAD_SECONDS
 

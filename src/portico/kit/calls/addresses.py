@@ -46,8 +46,11 @@ class InstanceAddress:
     priority: int = 0
     origin: str = field(init=False, repr=False, compare=False)
     """`http://host:port`, with IPv6 hosts in brackets."""
+    host_field: bytes = field(init=False, repr=False, compare=False)
+    """The value of the `Host` header, as it is sent."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "host_field", self.authority.encode())
         object.__setattr__(self, "origin", f"{self.scheme}://{_bracket(self.host)}:{self.port}")
 
     def __str__(self) -> str:

@@ -130,6 +130,8 @@ class LimitedConnection(LimitedHttpProtocol):
         proxies: networks whose connections begin with a header of the PROXY protocol.
     """
 
+    __slots__ = ("_proxy_header", "awaits_proxy_header")
+
     open_connections: ClassVar[OpenConnections | None] = None
     proxies: ClassVar[tuple[Network, ...]] = ()
 
