@@ -48,7 +48,8 @@ class HttpForwarding(Exchange):
             self.hand_over(is_tried=False)
             return
         self.upstream, self.lease = upstream, lease
-        self.connection = upstream.take_idle(lease)
+        address = lease.instance.address
+        self.connection = upstream.connections.take_idle(address)
         if self.connection is None:
             self.hand_over()  # the ASGI plane opens a connection, which the next requests use
             return
@@ -56,8 +57,8 @@ class HttpForwarding(Exchange):
         if plain.state is not None or plain.passing:
             passing = encoded(plain.id_headers[2:]) + passing
         head = b"%bx-request-id: %b\r\ntraceparent: %b\r\nhost: %b\r\n%b"
-        host = lease.instance.address.host_field
-        self.connection.send_direct(head % (plain.line[0], plain.request_id, plain.trace, host, passing), self)
+        fields = (plain.line[0], plain.request_id, plain.trace, address.host_field, passing)
+        self.connection.send_direct(head % fields, self)
 
     def abandon(self) -> None:
         self.lease.abandoned()
@@ -87,14 +88,24 @@ class HttpForwarding(Exchange):
     # The service's connection
 
     def data_received(self, data: bytes) -> None:
-        if self.left < 0:
-            self._begin(data)
+        if self.left >= 0:
+            self._continue(data)
+            return
+        received = self._received = self._received + data if self._received else data
+        shape = self.known.route.shape
+        read = None if shape is None else shape.read(received)
+        if read is None:
+            self._begin(received)
         else:
-            self.progress()
-            if self._chunks is None:
-                self._write_body(b"", data)
-            else:
-                self._write_chunk(b"", data, self._chunks)
+            answer, end = read
+            self._write_body(self.begin(answer), received[end:])
+
+    def _continue(self, data: bytes) -> None:
+        self.progress()
+        if self._chunks is None:
+            self._write_body(b"", data)
+        else:
+            self._write_chunk(b"", data, self._chunks)
 
     def connection_lost(self) -> None:
         if self.left < 0:
@@ -103,21 +114,14 @@ class HttpForwarding(Exchange):
         self.lease.failed()
         self.break_off(Outcome.BROKEN)
 
-    def _begin(self, data: bytes) -> None:
-        received = self._received = self._received + data if self._received else data
-        shape = self.known.route.shape
-        read = None if shape is None else shape.read(received)
-        if read is not None:
-            answer, end = read
-            self._write_body(self.begin(answer), received[end:])
-            return
+    def _begin(self, received: bytes) -> None:
         end = received.find(HEAD_END)
-        other = read_head(received, end) if end >= 0 else None
-        if other is not None and other.length == CHUNKED:
+        answer = read_head(received, end) if end >= 0 else None
+        if answer is not None and answer.length == CHUNKED:
             self._chunks = ChunkReader()
-            self._write_chunk(self.begin(other), received, self._chunks)
-        elif other is not None:
-            self._write_body(self.begin(other), received[end + len(HEAD_END) :])
+            self._write_chunk(self.begin(answer), received, self._chunks)
+        elif answer is not None:
+            self._write_body(self.begin(answer), received[end + len(HEAD_END) :])
         elif end >= 0 or len(received) > MAX_HEAD:
             self.hand_over()
 
@@ -158,7 +162,7 @@ class HttpForwarding(Exchange):
             if self._is_paused:
                 connection.resume()  # the client is still reading what was written
             if self._is_reusable and connection.is_open:
-                self.upstream.give_back(self.lease, connection)
+                self.upstream.connections.put_back(self.lease.instance.address, connection)
             else:
                 connection.close()
         self.lease.succeeded()

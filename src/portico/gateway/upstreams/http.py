@@ -47,7 +47,7 @@ class HttpUpstream:
     Args:
         service: The service's name in the system.
         directory: Tracks the instances and their breakers.
-        connections: Connection pool, shared by all services; the owner closes it.
+        connections: Connection pool, shared by all services; the owner closes it. The fast plane uses it too.
         session: Opens WebSockets, shared by all services; the owner closes it.
     """
 
@@ -60,7 +60,7 @@ class HttpUpstream:
     ) -> None:
         self._service = service
         self._directory = directory
-        self._connections = connections
+        self.connections = connections
         self._session = session
 
     @property
@@ -85,18 +85,10 @@ class HttpUpstream:
         except CallFailed:
             return None
 
-    def take_idle(self, lease: InstanceLease) -> HttpConnection | None:
-        """Return an idle connection to the instance; None if there is none."""
-        return self._connections.take_idle(lease.instance.address)
-
-    def give_back(self, lease: InstanceLease, connection: HttpConnection) -> None:
-        """Keep a connection of `take_idle` whose response was complete."""
-        self._connections.put_back(lease.instance.address, connection)
-
     async def await_response(
         self, lease: InstanceLease, connection: HttpConnection, request: UpstreamRequest
     ) -> UpstreamResponse:
-        """Wait for the response to a request that was sent on a connection of `take_idle`, as `send` does."""
+        """Wait for the response to a request that was sent on a connection of `connections`, as `send` does."""
         return await self._response(lease, request, self._begun(connection))
 
     async def _response(
@@ -116,7 +108,7 @@ class HttpUpstream:
         except BaseException:
             lease.abandoned()
             raise
-        return HttpResponse(connection, lease, self._connections)
+        return HttpResponse(connection, lease, self.connections)
 
     async def connect(self, request: UpstreamRequest) -> UpstreamWebSocket:
         lease = await self._directory.lease(self._service)
@@ -154,7 +146,7 @@ class HttpUpstream:
         return connection
 
     async def _send(self, address: InstanceAddress, request: UpstreamRequest) -> HttpConnection:
-        connection = await self._connections.take(self._service, address)
+        connection = await self.connections.take(self._service, address)
         try:
             head, chunked = _head(address, request)
             await connection.send(head, request.body, chunked=chunked, bodiless=request.method == "HEAD")

@@ -66,8 +66,9 @@ class InstanceLease(Permit):
         instance.in_flight += 1
 
     def _end(self) -> Breaker | None:
-        breaker, self._breaker = self._breaker, None
+        breaker = self._breaker
         if breaker is not None:
+            self._breaker = None
             self.instance.in_flight -= 1
         return breaker
 
