@@ -25,6 +25,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oidc.discovery import OpenIDProviderMetadata
 from requests_oauthlib import OAuth2Session
 from tests.gateway.proxy.servers import bound, served
+from tests.journeys.shop import ADMIN, SETTINGS, create_databases
 from tests.support.chromium import chromium, needs_chromium
 
 from portico.kit.settings import Environment
@@ -33,8 +34,7 @@ from portico.systems.composition import Composition
 
 T = TypeVar("T")
 
-PASSWORD = "correct horse battery"
-ADMIN = {"email": "admin@example.com", "password": PASSWORD}
+PASSWORD = ADMIN["password"]
 CALLBACK = "https://app.example/callback"
 SCOPE = "openid email api products:write"
 
@@ -85,16 +85,8 @@ def allow(address: str) -> str:
 
 @asynccontextmanager
 async def run_catalog(folder: Path, **changed: str) -> AsyncIterator[Shop]:
-    variables = {
-        "DATA_DIR": str(folder / "data"),
-        "ADMIN_EMAIL": ADMIN["email"],
-        "ADMIN_PASSWORD": ADMIN["password"],
-        "IDENTITY_PASSWORD_PASSES": "1",
-        "IDENTITY_PASSWORD_MEMORY_KIB": "64",
-        "RATE_LIMIT": "10000/minute",
-        "RATE_LIMIT_SIGN_IN": "1000/minute",
-        **changed,
-    }
+    variables = {**SETTINGS, "DATA_DIR": str(folder), **changed}
+    await create_databases(catalog, variables["DATA_DIR"])
     listener = bound()
     system = catalog.with_ports({"gateway": listener.getsockname()[1]})
     async with AsyncExitStack() as stack:
@@ -273,7 +265,7 @@ class TestBrowser:
             await tab.evaluate("document.querySelector('#password').value = 'wrong password'")
             await tab.evaluate("document.querySelector('button').click()")
             await tab.until("document.querySelector('.error') !== null")
-            await tab.evaluate(f"document.querySelector('#password').value = {json.dumps(PASSWORD)}")
+            await tab.evaluate(f"document.querySelector('#password').value = {json.dumps(ADMIN['password'])}")
             await tab.evaluate("document.querySelector('button').click()")
             await tab.until("document.querySelector('button[value=allow]') !== null")
             fits = await tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.cli.running import Addresses, up
+from tests.journeys.shop import ADMIN, SETTINGS
 from tests.support.programs import node_file
 
 from portico.gateway.export import postman
@@ -20,16 +21,6 @@ from portico.systems.commerce import commerce
 from portico.testing.commands import eventually, fetch, run_portico
 
 pytestmark = pytest.mark.slow
-
-ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
-VARIABLES = {
-    "ADMIN_EMAIL": ADMIN["email"],
-    "ADMIN_PASSWORD": ADMIN["password"],
-    "IDENTITY_PASSWORD_PASSES": "1",
-    "IDENTITY_PASSWORD_MEMORY_KIB": "64",
-    "RATE_LIMIT": "10000/minute",
-    "RATE_LIMIT_SIGN_IN": "1000/minute",
-}
 
 
 @dataclass
@@ -43,7 +34,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     at = Addresses.of(*commerce.ports)
-    with up(tmp_path_factory.mktemp("shop"), "commerce", at, variables=VARIABLES) as command:
+    with up(tmp_path_factory.mktemp("shop"), "commerce", at, variables=SETTINGS) as command:
         command.wait_for(at["gateway"])
         status, document = fetch(f"{at['gateway']}/openapi.json")
         assert status == 200

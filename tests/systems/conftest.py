@@ -1,7 +1,11 @@
+from collections.abc import Iterator
+
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def _patient_document(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _patient_document() -> Iterator[None]:
     """Let services take as long as they need for their documents, also on a busy machine."""
-    monkeypatch.setattr("portico.gateway.openapi.document.TIMEOUT", 120.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("portico.gateway.openapi.document.TIMEOUT", 120.0)
+        yield

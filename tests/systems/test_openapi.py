@@ -8,25 +8,32 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from portico.kit.calls.channel import Outgoing
+from portico.kit.calls.channel import Incoming, Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.settings import Environment
 from portico.systems.commerce import commerce
 from portico.systems.composition import Composition
 
 
-async def fetch_document(folder: str) -> dict[str, Any]:
+async def fetch_pages(folder: str) -> dict[str, Incoming]:
+    """Return the document and the pages that show it, by path."""
     async with Composition(commerce, Environment({"DATA_DIR": folder}), background=False) as whole:
         channel = LocalChannel(whole.apps)
-        asked = Outgoing(service="gateway", method="GET", path="/openapi.json", timeout=60)
-        document: dict[str, Any] = orjson.loads((await channel.send(asked)).body)
+        asked = {path: Outgoing("gateway", "GET", path, timeout=60) for path in ("/openapi.json", "/docs", "/redoc")}
+        found = {path: await channel.send(each) for path, each in asked.items()}
         await channel.aclose()
-    return document
+    return found
 
 
 @pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return asyncio.run(fetch_document(str(tmp_path_factory.mktemp("data"))))
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Incoming]:
+    return asyncio.run(fetch_pages(str(tmp_path_factory.mktemp("data"))))
+
+
+@pytest.fixture(scope="module")
+def document(pages: dict[str, Incoming]) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(pages["/openapi.json"].body)
+    return found
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -42,6 +49,24 @@ def bodies(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 class TestDocument:
+    def test_has_every_call_of_the_page_of_commerce_and_none_for_services_only(self, document: dict[str, Any]) -> None:
+        paths = document["paths"]
+
+        assert {
+            *("/register", "/login", "/auth/tickets", "/products", "/products/{product_id}"),
+            *("/inventory/{product_id}", "/inventory/{product_id}/adjustments", "/inventory/{product_id}/transactions"),
+            *("/inventory/availability", "/orders", "/orders/{order_id}", "/orders/{order_id}/timeline"),
+            *("/orders/{order_id}/cancel", "/orders/{order_id}/saga/retry", "/orders/{order_id}/saga/skip"),
+            *("/orders/{order_id}/ship", "/orders/{order_id}/deliver", "/orders/{order_id}/return"),
+            *("/orders/{order_id}/payments", "/payments/{payment_id}", "/payments/{payment_id}/refunds"),
+            *("/payments/webhooks/{provider}", "/notifications", "/mailbox"),
+        } <= paths.keys()
+        assert "post" not in paths["/payments"]
+        assert not [path for path in paths if path.startswith("/inventory/reservations")]
+
+    def test_is_shown_on_two_pages(self, pages: dict[str, Incoming]) -> None:
+        assert [pages[path].status for path in ("/docs", "/redoc")] == [200, 200]
+
     def test_begins_with_accounts_and_ends_with_discovery_and_webhooks(self, document: dict[str, Any]) -> None:
         tags = [tag["name"] for tag in document["tags"]]
         first_tags = list(dict.fromkeys(operation["tags"][0] for _, operation in operations(document)))
