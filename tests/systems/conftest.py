@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _patient_document() -> Iterator[None]:
     """Let services take as long as they need for their documents, also on a busy machine."""
     with pytest.MonkeyPatch.context() as patch:
