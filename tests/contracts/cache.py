@@ -5,8 +5,7 @@ from abc import ABC, abstractmethod
 
 import pytest
 
-from portico.kit.cache.base import Cache
-from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.base import Cache, CacheGroup
 
 LARGEST = 1000  # approximate maximum size (bytes) of a value in the subclass's cache
 

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
-from portico.kit.cache.group import CacheGroup, CacheTag
+from portico.kit.cache.base import CacheGroup, CacheTag
 from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import Calls
 from portico.kit.data.change_notifier import ChangeNotifier

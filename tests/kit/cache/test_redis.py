@@ -7,8 +7,7 @@ import redis.asyncio
 from structlog.testing import capture_logs
 from tests.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
 
-from portico.kit.cache.base import Cache, Entry
-from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.base import Cache, CacheGroup, Entry
 from portico.kit.cache.redis import RedisCache, close_redis
 from portico.servers import RedisServer
 from portico.testing.clock import ManualClock

@@ -5,7 +5,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from portico.kit.cache.group import CacheGroup, CacheTag
+from portico.kit.cache.base import CacheGroup, CacheTag
 from portico.kit.cache.memory import MemoryCache
 from portico.kit.foundation.problems import GatewayTimeout
 from portico.kit.http.response_cache import cached_response

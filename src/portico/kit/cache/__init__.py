@@ -5,16 +5,9 @@ from typing import TYPE_CHECKING
 from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from portico.kit.cache.base import Cache
-    from portico.kit.cache.group import CacheGroup, CacheTag
+    from portico.kit.cache.base import Cache, CacheGroup, CacheTag
 else:
-    __getattr__ = lazy_exports(
-        __name__,
-        {
-            "base": "Cache",
-            "group": "CacheGroup CacheTag",
-        },
-    )
+    __getattr__ = lazy_exports(__name__, {"base": "Cache CacheGroup CacheTag"})
 
 __all__ = [
     "Cache",

@@ -7,7 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.base import CacheGroup
 from portico.kit.http.request import combined_field
 
 _LONGEST_KEY = 200

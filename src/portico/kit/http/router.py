@@ -9,7 +9,7 @@ from fastapi.params import Depends
 
 from portico.kit._compat.fastapi import Analyses
 from portico.kit.auth.access import Access, access_of
-from portico.kit.cache.group import CacheTag
+from portico.kit.cache.base import CacheTag
 from portico.kit.calls.client import Calls
 from portico.kit.foundation.problems import Problem
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from portico.kit.auth.verification import TokenVerifier
-from portico.kit.cache.base import Cache
-from portico.kit.cache.group import CacheGroup, CacheTag
+from portico.kit.cache.base import Cache, CacheGroup, CacheTag
 from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import Calls, Identity, Layout
 from portico.kit.calls.identity import ServiceIdentity

@@ -1,4 +1,4 @@
-"""Mails, the mailer interface and its errors.
+"""Mails, the mailer interface and its errors, and mails as RFC 5322 and MIME messages.
 
 MailFailed
 ├── MailDeferred   a temporary failure: the server is down, busy or rejects our credentials
@@ -10,7 +10,10 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parseaddr
+from email.headerregistry import Address as HeaderAddress
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
 from typing import Self
 
 from email_validator import EmailNotValidError, validate_email
@@ -23,6 +26,11 @@ LONGEST_SUBJECT = 400  # characters
 LONGEST_NAME = 600  # of a recipient
 LONGEST_ANSWER = 500  # of a server's answer
 
+CONFIDENTIAL = "Private"
+"""Value of the header Sensitivity (RFC 4021 section 2.1.55) in mails that only the recipient may read."""
+
+# Everything is ASCII except address headers that cannot be, so that servers without 8BITMIME accept it.
+_POLICY = SMTP.clone(cte_type="7bit", max_line_length=78)
 _BREAKING = re.compile(f"[{NOT_IN_A_LINE}\\ud800-\\udfff]")  # the last range are surrogates
 
 
@@ -164,3 +172,30 @@ def breaks_lines(text: str) -> bool:
 def in_one_line(text: str) -> str:
     """Return `text` with each run of white space and control characters replaced by one space."""
     return " ".join(_BREAKING.sub(" ", text).split())
+
+
+def message_id(mail: Mail, sender: Address) -> str:
+    """Return the Message-ID (RFC 5322 section 3.6.4). It is the same for every attempt, so that duplicates can be detected."""
+    return f"<{mail.mail_id}@{sender.domain}>"
+
+
+def as_bytes(mail: Mail, sender: Address) -> bytes:
+    """Return the message with CRLF line ends. Only the MIME boundary differs between two calls."""
+    international = mail.to.is_international or sender.is_international
+    message = EmailMessage(_POLICY.clone(utf8=international))
+    message["From"] = _header(sender)
+    message["To"] = _header(mail.to)
+    message["Subject"] = mail.subject
+    message["Date"] = format_datetime(mail.written_at)
+    message["Message-ID"] = message_id(mail, sender)
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: keeps automatic replies from answering
+    if mail.is_confidential:
+        message["Sensitivity"] = CONFIDENTIAL
+    message.set_content(mail.text, cte="quoted-printable")
+    if mail.html is not None:
+        message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
+    return message.as_bytes()
+
+
+def _header(address: Address) -> HeaderAddress:
+    return HeaderAddress(address.name, address.local_part, address.domain)

@@ -13,8 +13,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 from portico.kit import Clock, InvalidCursor, Slice, Window
-from portico.services.notifications.mail.base import Address, Mail, MailDeferred, Mailer, MailId
-from portico.services.notifications.mail.message import CONFIDENTIAL, as_bytes
+from portico.services.notifications.mail.base import CONFIDENTIAL, Address, Mail, MailDeferred, Mailer, MailId, as_bytes
 
 HIDDEN = "This mail has a token that only its recipient may read. It is in the mailbox directory in DATA_DIR."
 """Shown instead of the text of a confidential mail: its token would give the account to the reader."""

@@ -19,8 +19,8 @@ from portico.services.notifications.mail.base import (
     MailFailed,
     MailRefused,
     MailUncertain,
+    as_bytes,
 )
-from portico.services.notifications.mail.message import as_bytes
 
 Security = Literal["tls", "starttls", "none"]
 
