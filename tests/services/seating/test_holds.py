@@ -332,6 +332,19 @@ class TestExpiry:
             assert ended == 10
             assert [await seating.counts(show_id) for show_id in shows] == [(10, 0, 0, 0)] * 2
 
+    async def test_takes_larger_batches_while_no_other_change_is_requested(self, sqlite_databases: Databases) -> None:
+        async with open_seating(sqlite_databases, SEATING_EXPIRY_BATCH="3") as seating:
+            show_id = await seating.show((FLOOR,))
+            for _ in range(10):
+                await seating.given_hold(show_id, 1)
+            seating.run.clock.advance(600)
+            before = (await seating.seat_map(show_id))["version"]
+
+            ended = await seating.end_due_holds()
+
+            assert ended == 10
+            assert (await seating.seat_map(show_id))["version"] - before == 2  # 3 after the requests, then the other 7
+
     async def test_happens_by_itself(self, sqlite_databases: Databases) -> None:
         async with open_seating(sqlite_databases, background=True, HOLD_EXPIRES_IN="1") as seating:
             show_id = await seating.show()

@@ -43,7 +43,11 @@ class SeatingSettings(ServiceSettings, env_prefix="SEATING_"):
     )
     hold_batch: int = Field(256, ge=1, le=10_000, description="Maximum changes of holds in one transaction")
     expiry_batch: int = Field(
-        128, ge=1, le=10_000, description="Maximum ended holds whose places are freed by one change"
+        128,
+        ge=1,
+        le=10_000,
+        description="Maximum ended holds whose places are freed by one change; four times as many while no other change is "
+        "requested",
     )
     cached_halls: int = Field(64, ge=1, le=10_000, description="Shows whose places are kept in memory for changes")
     cached_maps: int = Field(32, ge=1, le=10_000, description="Seat maps kept in memory, as JSON and compressed")

@@ -45,6 +45,8 @@ class HoldWriter:
         self._attempts = attempts
         self._lasting = lasting
         self._grace = grace
+        self.requests = 0
+        """Number of changes that users and services have asked for."""
 
     async def take(
         self,
@@ -122,6 +124,7 @@ class HoldWriter:
         return ended
 
     async def _hold(self, change: Change) -> Hold:
+        self.requests += 1
         hold: Hold = await self._group.submit(change)
         return hold
 
