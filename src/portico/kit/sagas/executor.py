@@ -34,8 +34,6 @@ from portico.kit.telemetry.traces import Span, Tracing
 
 logger = get_logger(__name__)
 
-_COMMIT_RETRIES_WITHIN = 4.0  # seconds; less than the margin of the lease
-_COMMIT_BACKOFF_LIMIT = 0.5  # seconds
 
 
 class SagaExecutor:

@@ -1,6 +1,4 @@
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS, BrokerFile, Share
-from portico.testing.recording_consumer import Listener, by_partition, messages
+from portico.testing.recording_consumer import Listener, messages
 
 
 @pytest.fixture
@@ -81,22 +79,6 @@ class TestShare:
         file.share("loans", "one", 60)
 
         assert len(file.share("search", "two", 60).held) == 8
-
-    def test_a_file_without_partitions_gets_them(self, tmp_path: Path) -> None:
-        keys = by_partition()
-        with closing(sqlite3.connect(tmp_path / "old.db")) as old:
-            old.execute(
-                "CREATE TABLE messages (number INTEGER PRIMARY KEY AUTOINCREMENT, consumers TEXT NOT NULL, id TEXT NOT NULL,"
-                " type TEXT NOT NULL, key TEXT NOT NULL, body BLOB NOT NULL)"
-            )
-            rows = [("loans", f"m {key}", CREATED, key, b"") for key in keys]
-            old.executemany("INSERT INTO messages (consumers, id, type, key, body) VALUES (?, ?, ?, ?, ?)", rows)
-            old.commit()
-
-        with closing(BrokerFile(tmp_path / "old.db")) as file:
-            found = [file.after("loans", 0, 10, 1000, [partition]) for partition in range(8)]
-
-        assert [[message.key for _, message in each] for each in found] == [[key] for key in keys]
 
 
 class TestEmbeddedSharing(BrokerSharingContract, BrokerHandOverContract):
