@@ -35,7 +35,6 @@ from portico.kit.telemetry.traces import Span, Tracing
 logger = get_logger(__name__)
 
 
-
 class SagaExecutor:
     """Executes the sagas of one service.
 
