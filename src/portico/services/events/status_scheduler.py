@@ -26,10 +26,12 @@ class StatusScheduler:
 
     Args:
         context: the service.
+        poll: how long (seconds) until it looks for changes that other processes made.
     """
 
-    def __init__(self, context: ServiceContext) -> None:
+    def __init__(self, context: ServiceContext, *, poll: float = _POLL) -> None:
         self._context = context
+        self._poll = poll
 
     async def run(self) -> None:
         """Change statuses until the service stops or this is cancelled."""
@@ -66,7 +68,7 @@ class StatusScheduler:
         now = self._context.clock.now()
         async with self._context.reader() as reader:
             due_at = await Shows(reader).next_due_at(now)
-        return _POLL if due_at is None else min((due_at - now).total_seconds(), _POLL)
+        return self._poll if due_at is None else min((due_at - now).total_seconds(), self._poll)
 
 
 @asynccontextmanager
