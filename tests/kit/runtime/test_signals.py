@@ -24,18 +24,23 @@ class TestRunUntilInterrupted:
     @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
     @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
     async def test_a_signal_ends_it_after_its_cleanup(self, name: str) -> None:
+        number = getattr(signal, name)
+        inherited = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
         is_cleaned_up = False
 
         async def work() -> None:
             nonlocal is_cleaned_up
             try:
-                os.kill(os.getpid(), getattr(signal, name))
+                os.kill(os.getpid(), number)
                 await asyncio.Event().wait()
             finally:
                 await asyncio.sleep(0)
                 is_cleaned_up = True
 
-        with pytest.raises(Interrupted):
-            await run_until_interrupted(work())
+        try:
+            with pytest.raises(Interrupted):
+                await run_until_interrupted(work())
+        finally:
+            signal.signal(number, inherited)
 
         assert is_cleaned_up
