@@ -28,7 +28,12 @@ class TestDemoTicketing:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
     def test_a_signal_stops_the_system_that_it_started(self, tmp_path: Path, number: signal.Signals) -> None:
-        with Command(tmp_path, "demo", *FEW) as demo:
+        inherited = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
+        try:
+            started = Command(tmp_path, "demo", *FEW)
+        finally:
+            signal.signal(number, inherited)
+        with started as demo:
             eventually(lambda: demo.children, "the system", LONG)
             children = demo.children
 
