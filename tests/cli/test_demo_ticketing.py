@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.running import walked
+from tests.support.signals import default_action
 
 from portico.cli.demo import PICTURE
 from portico.kit.runtime.signals import INTERRUPTED
@@ -28,11 +29,8 @@ class TestDemoTicketing:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
     def test_a_signal_stops_the_system_that_it_started(self, tmp_path: Path, number: signal.Signals) -> None:
-        inherited = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
-        try:
+        with default_action(number):
             started = Command(tmp_path, "demo", *FEW)
-        finally:
-            signal.signal(number, inherited)
         with started as demo:
             eventually(lambda: demo.children, "the system", LONG)
             children = demo.children

@@ -3,6 +3,7 @@ import os
 import signal
 
 import pytest
+from tests.support.signals import default_action
 
 from portico.kit.runtime.signals import Interrupted, run_until_interrupted
 
@@ -24,8 +25,7 @@ class TestRunUntilInterrupted:
     @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
     @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
     async def test_a_signal_ends_it_after_its_cleanup(self, name: str) -> None:
-        number = getattr(signal, name)
-        inherited = signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
+        number = signal.Signals[name]
         is_cleaned_up = False
 
         async def work() -> None:
@@ -37,10 +37,7 @@ class TestRunUntilInterrupted:
                 await asyncio.sleep(0)
                 is_cleaned_up = True
 
-        try:
-            with pytest.raises(Interrupted):
-                await run_until_interrupted(work())
-        finally:
-            signal.signal(number, inherited)
+        with default_action(number), pytest.raises(Interrupted):
+            await run_until_interrupted(work())
 
         assert is_cleaned_up

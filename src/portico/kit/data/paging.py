@@ -287,21 +287,24 @@ def newest_first(key: OrderColumn) -> Keyset:
 
 async def total_rows(reader: Reader, statement: Select[Any], window: Window) -> int:
     """As `count_rows`, but a list that was long up to `REMEMBERED_FOR` seconds ago is not counted again."""
-    key = None if window.counts_all else statement_key(counting(statement, window))
-    if key is None:
-        return await count_rows(reader, statement, window)
+    counted = counting(statement, window)
+    key = None if window.counts_all else statement_key(counted)
     long_lists, now = reader.database.long_lists, reader.clock.monotonic()
-    if long_lists.has(key, now):
+    if key is not None and long_lists.has(key, now):
         return COUNT_LIMIT + 1
-    count = await count_rows(reader, statement, window)
-    if count > COUNT_LIMIT:
+    count = await _count(reader, counted)
+    if key is not None and count > COUNT_LIMIT:
         long_lists.add(key, now)
     return count
 
 
 async def count_rows(reader: Reader, statement: Select[Any], window: Window, *, limit: int = COUNT_LIMIT) -> int:
     """Return the number of rows of `statement`: all if the window `counts_all`, else at most `limit` + 1."""
-    [(count,)] = await reader.rows(counting(statement, window, limit=limit))
+    return await _count(reader, counting(statement, window, limit=limit))
+
+
+async def _count(reader: Reader, counted: Select[Any]) -> int:
+    [(count,)] = await reader.rows(counted)
     return int(count)
 
 

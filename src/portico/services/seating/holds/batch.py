@@ -165,6 +165,23 @@ class HoldBatch:
             self.usage[hold.user_id] = usage._replace(held=usage.held - hold.quantity)
         self.publish(SeatsReleased, hold, hold.places)
 
+    def set_blocked(self, *, seats: Sequence[str], blocked: bool) -> None:
+        """Block free seats of the house, or free blocked ones: all or none.
+
+        Raises:
+            EventNotFound: the show was deleted.
+            UnknownSeat: a seat does not exist.
+            SeatTaken: a seat is held or sold.
+        """
+        show = self.show
+        if show.is_closed:
+            raise EventNotFound(event_id=show.show_id)
+        indexes = show.places.layout.indexes_of(seats)
+        if blocked:
+            show.note(Selection(tuple(show.places.block(indexes))), "B", hold_id=None, reason="blocked")
+        else:
+            show.note(Selection(tuple(show.places.unblock(indexes))), "F", hold_id=None, reason="unblocked")
+
     def give_back_code(self, hold: Hold, quantity: int) -> None:
         """Count places of a hold no longer for its code, unless the code was deleted."""
         if hold.code_key is not None and (code := self.codes.get(hold.code_key)) is not None:

@@ -13,8 +13,7 @@ from portico.kit import Problem, ServiceContext, UnitOfWork, UserId
 from portico.kit.data import GroupCommit
 from portico.services.seating.admission import Admissions
 from portico.services.seating.codes.domain import CodeAttempts
-from portico.services.seating.errors import CodeUnknown, EventNotFound
-from portico.services.seating.hall.places import Selection
+from portico.services.seating.errors import CodeUnknown
 from portico.services.seating.holds import claims
 from portico.services.seating.holds.batch import HoldBatch
 from portico.services.seating.holds.claims import SoldPlaceKey
@@ -116,7 +115,8 @@ class HoldWriter:
 
     async def set_blocked(self, show_id: ShowId, seats: Sequence[str], *, blocked: bool) -> None:
         """Block free seats of the house, or free them."""
-        await self._group.submit(Change(show_id, partial(_set_blocked, seats=seats, blocked=blocked)))
+        self.requests += 1
+        await self._group.submit(Change(show_id, partial(HoldBatch.set_blocked, seats=seats, blocked=blocked)))
 
     async def expire(self, show_id: ShowId, hold_ids: Collection[HoldId]) -> int:
         """Free the places of holds whose time is over. Return how many holds ended."""
@@ -152,21 +152,3 @@ async def open_hold_writer(
         lasting, grace = timedelta(seconds=settings.hold_expires_in), timedelta(seconds=settings.hold_grace)
         admissions, attempts = context.resource(Admissions), CodeAttempts(context.clock)
         yield HoldWriter(group, admissions, attempts, lasting=lasting, grace=grace)
-
-
-def _set_blocked(batch: HoldBatch, *, seats: Sequence[str], blocked: bool) -> None:
-    """Block free seats, or free blocked ones: all or none.
-
-    Raises:
-        EventNotFound: the show was deleted.
-        UnknownSeat: a seat does not exist.
-        SeatTaken: a seat is held or sold.
-    """
-    show = batch.show
-    if show.is_closed:
-        raise EventNotFound(event_id=show.show_id)
-    indexes = show.places.layout.indexes_of(seats)
-    if blocked:
-        show.note(Selection(tuple(show.places.block(indexes))), "B", hold_id=None, reason="blocked")
-    else:
-        show.note(Selection(tuple(show.places.unblock(indexes))), "F", hold_id=None, reason="unblocked")
