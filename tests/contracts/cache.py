@@ -142,14 +142,15 @@ class CacheContract(ABC):
         assert await follower == b"made 2"
 
     async def test_a_cancelled_waiter_does_not_affect_others(self, cache: Cache, maker: Maker) -> None:
-        callers = [asyncio.create_task(cache.get_or_make("key", maker, 60)) for _ in range(3)]
+        leader = asyncio.create_task(cache.get_or_make("key", maker, 60))
         await maker.begun.wait()
+        cancelled, waiting = [asyncio.create_task(cache.get_or_make("key", maker, 60)) for _ in range(2)]
         await settled()
-        callers[1].cancel()
-        await asyncio.wait([callers[1]])
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
         maker.may_end.set()
 
-        assert [await callers[0], await callers[2]] == [b"made 1", b"made 1"]
+        assert [await leader, await waiting] == [b"made 1", b"made 1"]
 
     async def test_a_value_deleted_during_its_computation_is_not_stored(self, cache: Cache, maker: Maker) -> None:
         early = asyncio.create_task(cache.get_or_make("key", maker, 60))

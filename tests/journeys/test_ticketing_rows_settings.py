@@ -19,18 +19,21 @@ from portico.gateway_client import GatewayClient, HttpTransport
 from portico.kit.settings import Environment
 from portico.systems.composition import Composition
 from portico.systems.ticketing import ticketing
+from portico.testing.clock import ShiftedClock
 from portico.ticketing_client import TicketingClient
 
+MINUTE = 60
+
 SHORT = {
-    "HOLD_EXPIRES_IN": "2",
+    "HOLD_EXPIRES_IN": "2m",
     "MAX_SEATS_PER_USER": "2",
     "PAYMENT_TRIES": "1",
-    "BOOKING_DEADLINE": "1",
-    "PAYMENTS_SIMULATED_SETTLEMENT": "3",
-    "WAITLIST_OFFER_EXPIRES_IN": "1",
+    "BOOKING_DEADLINE": "1m",
+    "PAYMENTS_SIMULATED_SETTLEMENT": "1h",
+    "WAITLIST_OFFER_EXPIRES_IN": "1m",
     "WAITING_ROOM_SHOPPERS": "1",
     "WAITING_ROOM_OPENS": "1d",
-    "ADMISSION_EXPIRES_IN": "1",
+    "ADMISSION_EXPIRES_IN": "1m",
     "TRANSFER_EXPIRES_IN": "1h",
     "RATE_LIMIT_HOLDS": "4/minute",
 }
@@ -43,11 +46,16 @@ DOCUMENTED = {
 }
 
 
+@pytest.fixture(scope="module")
+def clock() -> ShiftedClock:
+    return ShiftedClock()
+
+
 @pytest.fixture(scope="module", params=BACKENDS)
 async def short(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clock: ShiftedClock
 ) -> AsyncIterator[RunningBoxOffice]:
-    async with office_on(request, tmp_path_factory.mktemp("short"), **SHORT) as office:
+    async with office_on(request, tmp_path_factory.mktemp("short"), clock=clock, **SHORT) as office:
         yield office
 
 
@@ -76,11 +84,12 @@ def _kinds_of_hashes(folder: Path) -> set[str]:
 
 
 class TestShortTimes:
-    async def test_a_hold_ends_by_itself(self, short: RunningBoxOffice) -> None:
+    async def test_a_hold_ends_by_itself(self, short: RunningBoxOffice, clock: ShiftedClock) -> None:
         show_id, buyer = await one_row(short, 4), await short.account("buyer")
         hold = (await buyer.take_hold(show_id, {"quantity": 2})).expect(201).json()
         path = f"/api/inventory/{show_id}/holds/{hold['holdId']}"
 
+        clock.advance(2 * MINUTE + 1)
         await eventually_equal(lambda: short.counts(show_id), {"available": 4, "held": 0, "sold": 0, "blocked": 0})
 
         assert (await buyer.get(path))["status"] == "EXPIRED"
@@ -107,15 +116,18 @@ class TestShortTimes:
         path = f"/api/inventory/{show_id}/holds/{hold['holdId']}"
         assert (await buyer.get(path))["status"] == "RELEASED"
 
-    async def test_a_booking_without_outcome_expires(self, short: RunningBoxOffice) -> None:
+    async def test_a_booking_without_outcome_expires(self, short: RunningBoxOffice, clock: ShiftedClock) -> None:
         show_id, buyer = await one_row(short, 4), await short.account("buyer")
         draft = {"eventId": show_id, "quantity": 1, "paymentMethod": "pm_slow"}
         made = (await buyer.book(draft)).expect(201).json()
 
+        clock.advance(MINUTE + 1)
         assert (await buyer.wait_for_outcome(made["bookingId"]))["status"] == "EXPIRED"
         assert (await short.counts(show_id))["available"] == 4
 
-    async def test_an_offer_that_is_not_booked_goes_to_the_next(self, short: RunningBoxOffice) -> None:
+    async def test_an_offer_that_is_not_booked_goes_to_the_next(
+        self, short: RunningBoxOffice, clock: ShiftedClock
+    ) -> None:
         show_id = await one_row(short, 1)
         path = f"/api/events/{show_id}/waitlist"
         draft = {"eventId": show_id, "quantity": 1, "userId": short.bob.user_id, "paymentMethod": "comp"}
@@ -130,29 +142,34 @@ class TestShortTimes:
         async def statuses() -> list[str]:
             return [str((await who.get(f"{path}/me"))["status"]) for who in (first, second)]
 
+        await eventually_equal(statuses, ["OFFERED", "WAITING"])
+        clock.advance(MINUTE + 1)
+        await eventually_equal(statuses, ["LAPSED", "OFFERED"])
+        clock.advance(MINUTE + 1)
         await eventually_equal(statuses, ["LAPSED", "LAPSED"])
 
-    async def test_an_admission_ends_and_the_room_opens_early(self, short: RunningBoxOffice) -> None:
+    async def test_a_waiting_room_opens_as_early_as_the_setting_says(self, short: RunningBoxOffice) -> None:
         starts = datetime.now(UTC) + timedelta(hours=20)
-        early = await one_row(short, 4, waitingRoom="ON", saleStartTime=starts.isoformat())
+        show_id, buyer = await one_row(short, 4, waitingRoom="ON", saleStartTime=starts.isoformat()), short.ann
+
+        (await buyer.request("POST", f"/api/queue/{show_id}")).expect(201, status="WAITING")
+
+    async def test_an_admission_ends_by_itself(self, short: RunningBoxOffice, clock: ShiftedClock) -> None:
         show_id = await one_row(short, 4, waitingRoom="ON")
+        path = f"/api/queue/{show_id}"
         first, second = await short.account("first"), await short.account("second")
-        (await first.request("POST", f"/api/queue/{early}")).expect(201, status="WAITING")
         for who in (first, second):
-            (await who.request("POST", f"/api/queue/{show_id}")).expect(201)
-        tokens: list[str] = []
+            (await who.request("POST", path)).expect(201)
 
-        async def second_is_admitted() -> bool:
-            for who in (first, second):
-                answer = await who.request("GET", f"/api/queue/{show_id}")
-                if answer.status == 200 and answer.json()["admissionToken"]:
-                    tokens.append(answer.json()["admissionToken"])
-                    if who is second:
-                        return True
-            return False
+        async def status(who: TicketingClient) -> str:
+            return str((await who.get(path))["status"])
 
-        await eventually_equal(second_is_admitted, True)
-        refused(await first.take_hold(show_id, {"quantity": 1}, admission=tokens[0]), 403, "admission_required")
+        await eventually_equal(lambda: status(first), "ADMITTED")
+        assert await status(second) == "WAITING"
+        token = (await first.get(path))["admissionToken"]
+        clock.advance(MINUTE + 1)
+        await eventually_equal(lambda: status(second), "ADMITTED")
+        refused(await first.take_hold(show_id, {"quantity": 1}, admission=token), 403, "admission_required")
 
     async def test_a_transfer_lasts_as_long_as_the_setting_says(self, short: RunningBoxOffice) -> None:
         show_id = await one_row(short, 2)
