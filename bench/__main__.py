@@ -1,7 +1,7 @@
-"""Every benchmark, one after the other: prints their tables and puts them into RESULTS.md, with versions and date.
+"""Run benchmarks one after the other. Print their tables and write them into RESULTS.md, with versions and the date.
 
-`python -m bench` runs all, `python -m bench kit_overhead gateway` some. What RESULTS.md says between the marks of a
-benchmark is replaced; what people wrote around them stays.
+`python -m bench` runs all benchmarks, `python -m bench kit_overhead gateway` only these. In RESULTS.md, only the text
+between the marks of a benchmark is replaced.
 """
 
 import os
@@ -31,7 +31,7 @@ def programs() -> list[str]:
 
 
 def run(name: str) -> str:
-    """What the benchmark prints. Raises CalledProcessError."""
+    """Run the benchmark and return its output. Raises CalledProcessError."""
     folders = os.pathsep.join([str(HERE.parent / "src"), str(HERE.parent)])
     environ = {**os.environ, "PYTHONPATH": folders}
     command = [sys.executable, str(HERE / f"{name}.py")]
@@ -44,7 +44,7 @@ def circumstances() -> str:
 
 
 def put(text: str, name: str, output: str) -> str:
-    """The results with those of `name` replaced, or added at the end."""
+    """Return the text of RESULTS.md with a new block for the benchmark `name`. A first block is added at the end."""
     block = f"<!-- {name} -->\n{circumstances()}\n\n```\n{output}\n```\n<!-- end of {name} -->"
     marked = re.compile(rf"<!-- {name} -->.*?<!-- end of {name} -->", re.DOTALL)
     if marked.search(text):

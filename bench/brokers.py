@@ -1,8 +1,8 @@
-"""Publishing events with confirmations: a relay's batches, against the stock client that awaits one after the other.
+"""Rate of confirmed events: batches as the relay sends them, and a standard client that waits for each confirmation.
 
-Each broker is a private server of this machine (the embedded one: a file, against a commit for each event), which shares
-the cores with the client, with two groups that want every event. Run it with `python bench/brokers.py`; trust the ratios,
-which come of interleaved rounds.
+Each broker is a private server on this machine and shares the cores with the client. Two consumer groups subscribe to
+every event. The embedded broker is a file; it is compared with one commit for each event. Run it with `python
+bench/brokers.py`. Rounds are interleaved: compare the ratios.
 """
 
 import statistics
@@ -25,9 +25,9 @@ from portico.kit.settings import Settings
 from portico.servers import KafkaServer, NatsServer, ProgramMissing, RabbitMQServer
 
 ROUNDS = 5
-ALONE = 1000  # events one after the other
+ALONE = 1000  # events sent one at a time
 TOGETHER = 20_000
-BATCH = 1000  # the relay's
+BATCH = 1000  # batch size of the relay
 TYPE = "order.created"
 SYSTEM = "bench"
 EVENTS = [Message(f"evt_{number}", TYPE, f"ord_{number % 500}", b"x" * 600) for number in range(TOGETHER)]

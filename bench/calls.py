@@ -1,7 +1,7 @@
-"""What a call between services costs: a plain function, the in-process channel, HTTP over a loopback socket.
+"""Cost of a call between services: a plain function, the in-process channel, and HTTP over a loopback socket.
 
-Callee and caller share one event loop and one core, so that each figure is all the work of both sides. Run it with
-`python bench/calls.py`; trust the ratios, which come of interleaved rounds, not the microseconds.
+Caller and callee share one event loop and one core, so each figure is the work of both sides. Run it with `python
+bench/calls.py`. Rounds are interleaved: compare the ratios, not the microseconds.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ async def microseconds(work: Work) -> float:
 
 
 async def interleaved(works: dict[str, Work]) -> dict[str, float]:
-    """Median microseconds of each, one round of each in turn."""
+    """Return the median time (µs) of each kind of call, measured in interleaved rounds."""
     for work in works.values():
         await work()
     rounds = [{name: await microseconds(work) for name, work in works.items()} for _ in range(ROUNDS)]

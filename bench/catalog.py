@@ -1,7 +1,7 @@
-"""Lists of products beside the usual way, on PostgreSQL with 100,000 products.
+"""Lists of 100,000 products on PostgreSQL, compared with a FastAPI service that uses the synchronous SQLAlchemy ORM.
 
-Run it with `python bench/catalog.py`; it takes two minutes and needs psycopg, the driver of the usual way. One core
-serves, the other asks. Rounds of all are interleaved, and only the ratios count.
+Run it with `python bench/catalog.py`; it takes two minutes and needs psycopg, the driver of the ORM service. One core
+runs the server, the other one the client. Rounds are interleaved: compare the ratios.
 """
 
 import asyncio
@@ -23,24 +23,29 @@ import psutil
 
 ROUNDS = 5
 SECONDS = 1.0
-ASKED = 25
+SAMPLES = 25  # requests for each median
 CONNECTIONS = 16
 SERVING, LOADING = 0, 1
 SEARCHES = {
-    "a word of half of all": "quality",
-    "a word of a tenth": "lamp",
-    "a word of one in 10,000": "unicorn",
+    "a word in half of the products": "quality",
+    "a word in a tenth": "lamp",
+    "a word in one of 10,000": "unicorn",
     "two common words": "quality red",
-    "a common and a rare one": "quality unicorn",
-    "a common one and none": "quality zebra",
+    "a common and a rare word": "quality unicorn",
+    "a common and an unknown word": "quality zebra",
 }
 
 Paths = Iterator[str]
 Measure = Callable[[], Awaitable[float]]
 
 
-async def serve(port: int, keeping: str) -> None:
-    """Catalog alone, as `portico run catalog` serves it: keeping answers, or "totals" only, or "nothing"."""
+async def serve(port: int, caching: str) -> None:
+    """Serve only catalog, as `portico run catalog` does.
+
+    Args:
+        port: port of the server.
+        caching: "answers" caches everything, "totals" only the total counts, "nothing" caches nothing.
+    """
     from portico.kit.auth.tokens import TokenFormat
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.cache.memory import MemoryCache
@@ -52,9 +57,9 @@ async def serve(port: int, keeping: str) -> None:
     from portico.testing.issuer import Issuer
     from portico.testing.running_service import system_of
 
-    class Forgetful(MemoryCache):
+    class TotalsCache(MemoryCache):
         async def set(self, key: str, value: bytes, ttl: float) -> None:
-            if keeping == "totals" and len(value) < 20:
+            if caching == "totals" and len(value) < 20:
                 await super().set(key, value, ttl)
 
     clock, form = Clock(), TokenFormat(issuer="portico", audience="catalog")
@@ -65,15 +70,15 @@ async def serve(port: int, keeping: str) -> None:
         only=["catalog"],
     )
     async with host:
-        if keeping != "answers":
-            host.contexts["catalog"].cache = Forgetful()
+        if caching != "answers":
+            host.contexts["catalog"].cache = TotalsCache()
         async with Servers([ServedApp("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0):
             tune_garbage_collection()
             await asyncio.to_thread(sys.stdin.read)
 
 
 class Client:
-    """One connection that asks, reads the answer, and asks again."""
+    """One connection that sends a request, reads the response, and sends the next request."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -86,7 +91,7 @@ class Client:
         self._writer.close()
 
     async def get(self, path: str) -> dict[str, str]:
-        """The headers of the answer."""
+        """Return the headers of the response."""
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, *lines = head.split("\r\n")
@@ -99,7 +104,7 @@ class Client:
 
 @contextmanager
 def serving(*command: str, **environ: str) -> Iterator[psutil.Process]:
-    """A server in a process of its own, on its core, until the block ends."""
+    """Run a server in a process of its own, on its own core, until the block ends."""
     pinned = ["taskset", "-c", str(SERVING), sys.executable, *command]
     with subprocess.Popen(
         pinned, stdin=subprocess.PIPE, env={**os.environ, **environ}, cwd=Path(__file__).parent
@@ -112,7 +117,7 @@ def serving(*command: str, **environ: str) -> Iterator[psutil.Process]:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs, and the processor time that it has used."""
+    """A running server and the processor time that it has used."""
 
     port: int
     process: psutil.Process
@@ -132,13 +137,13 @@ async def ready(port: int) -> None:
                 return
         except (OSError, asyncio.IncompleteReadError, RuntimeError):
             await asyncio.sleep(0.1)
-    raise RuntimeError(f"nothing answers on {port}")
+    raise RuntimeError(f"no server responds on port {port}")
 
 
 def throughput(server: Server, paths: Paths, *, per: str) -> Measure:
-    """Requests that the server answers in a second of time, or in one of its own processor time (`per` "core").
+    """Measure responses per second of wall clock, or per second of the server's processor time (`per="core"`).
 
-    The latter is what counts where others use the machine at the same time.
+    Processor time is more reliable when other programs use the machine.
     """
 
     async def measure() -> float:
@@ -146,26 +151,26 @@ def throughput(server: Server, paths: Paths, *, per: str) -> Measure:
         began, spent = time.perf_counter(), server.seconds
         ends = began + SECONDS
 
-        async def ask() -> None:
+        async def repeat() -> None:
             nonlocal done
             async with Client(server.port) as client:
                 while time.perf_counter() < ends:
                     await client.get(next(paths))
                     done += 1
 
-        await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
+        await asyncio.gather(*(repeat() for _ in range(CONNECTIONS)))
         return done / (server.seconds - spent if per == "core" else time.perf_counter() - began)
 
     return measure
 
 
 def latency(server: Server, paths: Paths) -> Measure:
-    """Median milliseconds of an answer, one request at a time."""
+    """Measure the median latency (ms) of sequential requests."""
 
     async def measure() -> float:
         times = []
         async with Client(server.port) as client:
-            for _ in range(ASKED):
+            for _ in range(SAMPLES):
                 began = time.perf_counter()
                 await client.get(next(paths))
                 times.append((time.perf_counter() - began) * 1000)
@@ -175,7 +180,7 @@ def latency(server: Server, paths: Paths) -> Measure:
 
 
 async def interleaved(measures: dict[str, Measure]) -> dict[str, float]:
-    """The median of each over rounds that take turns."""
+    """Return the median of each measure over interleaved rounds."""
     for measure in measures.values():
         await measure()
     rounds = [{name: await measure() for name, measure in measures.items()} for _ in range(ROUNDS)]
@@ -183,25 +188,25 @@ async def interleaved(measures: dict[str, Measure]) -> dict[str, float]:
 
 
 def table(title: str, unit: str, figures: dict[str, float], bases: dict[str, str]) -> None:
-    """Print the figures, and their ratio to each of `bases`, by the heading of its column."""
+    """Print the figures and their ratio to each base; `bases` maps a column's heading to the name of its base."""
     print(f"\n{title:<46}{unit:>10}" + "".join(f"{heading:>20}" for heading in bases))
     for name, figure in figures.items():
         ratios = "".join(f"{figure / figures[base]:>20.2f}" for base in bases.values())
         print(f"{name:<46}{figure:>10.2f}{ratios}")
 
 
-async def lists(answers: Server, totals: Server, nothing: Server, usual: Server) -> None:
-    # Several pages, since Portico makes one answer for all who ask for the same at once
+async def lists(answers: Server, totals: Server, nothing: Server, orm: Server) -> None:
+    # Several pages, because Portico computes one response for concurrent identical requests.
     paths = [f"/products?limit=20&skip={20 * number}" for number in range(4 * CONNECTIONS)]
     uncounted = [f"{path}&counting=false" for path in paths]
     works = {
-        "usual way, with the total": (usual, paths),
-        "usual way, without": (usual, uncounted),
-        "Portico, nothing kept": (nothing, paths),
-        "Portico, the total kept": (totals, paths),
-        "Portico, the answer kept": (answers, paths),
+        "FastAPI and ORM, with the total": (orm, paths),
+        "FastAPI and ORM, without": (orm, uncounted),
+        "Portico, nothing cached": (nothing, paths),
+        "Portico, total cached": (totals, paths),
+        "Portico, response cached": (answers, paths),
     }
-    bases = {"of usual": "usual way, with the total", "of usual, no total": "usual way, without"}
+    bases = {"of ORM": "FastAPI and ORM, with the total", "of ORM, no total": "FastAPI and ORM, without"}
     for per in ("core", "second"):
         measures = {
             name: throughput(server, itertools.cycle(pages), per=per) for name, (server, pages) in works.items()
@@ -209,9 +214,11 @@ async def lists(answers: Server, totals: Server, nothing: Server, usual: Server)
         table(f"list of 20, per {per}", "/s", await interleaved(measures), bases)
 
 
-async def searches(totals: Server, nothing: Server, usual: Server) -> None:
+async def searches(totals: Server, nothing: Server, orm: Server) -> None:
     measures = {
-        "usual way, a word of half of all": latency(usual, itertools.repeat("/products?limit=20&search=quality"))
+        "FastAPI and ORM, a word in half of the products": latency(
+            orm, itertools.repeat("/products?limit=20&search=quality")
+        )
     }
     for kind, words in SEARCHES.items():
         path = f"/products?limit=20&search={words.replace(' ', '+')}"
@@ -240,13 +247,13 @@ def free_port() -> int:
 
 
 async def measured(url: str) -> None:
-    """`url` is of an empty database that is named bench_catalog."""
+    """Run the benchmark. `url` is the address of an empty database named bench_catalog."""
     from product_data import fill
 
     secret = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET")}
     ours = {**secret, "DATABASE_URL": url.replace("bench_catalog", "bench_{service}")}
     theirs = {"DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:")}
-    usual = ("-m", "uvicorn", "--no-access-log", "--log-level", "warning", "peers.usual_catalog:app", "--port")
+    orm = ("-m", "uvicorn", "--no-access-log", "--log-level", "warning", "peers.orm_catalog:app", "--port")
     with ExitStack() as running:
 
         async def started(*command: str, **environ: str) -> Server:
@@ -256,14 +263,14 @@ async def measured(url: str) -> None:
             return Server(port, process)
 
         servers = {
-            keeping: await started(__file__, "", keeping, **ours) for keeping in ("answers", "totals", "nothing")
+            caching: await started(__file__, "", caching, **ours) for caching in ("answers", "totals", "nothing")
         }
-        servers["usual"] = await started(*usual, "", **theirs)
+        servers["orm"] = await started(*orm, "", **theirs)
         await fill(url)
-        await asyncio.sleep(31)  # until the answers that were kept of the empty tables end
+        await asyncio.sleep(31)  # until cached responses of the empty tables have expired
         os.sched_setaffinity(0, {LOADING})
         await lists(**servers)
-        await searches(servers["totals"], servers["nothing"], servers["usual"])
+        await searches(servers["totals"], servers["nothing"], servers["orm"])
         await deep_pages(servers["totals"])
 
 

@@ -1,11 +1,13 @@
-"""Check-ins in a rush beside check-ins when it is quiet: how much longer does the slowest hundredth take?
+"""Latency of check-ins at a high rate, compared with check-ins one at a time.
 
-Run it with `python bench/check_ins.py`; it takes about two minutes. A show has 50,000 tickets. In the rush its visitors come within 15
-minutes, at random moments: 56 a second. When it is quiet, one comes after the other with a pause. Rounds of both are interleaved. Only the
-ratio of their 99th percentiles counts, which should be at most 2.
+Run it with `python bench/check_ins.py`; it takes about two minutes. A show has 50,000 tickets. At the high rate
+("rush") all visitors arrive within 15 minutes at random moments, 56 a second on average. Otherwise ("quiet") tickets
+are scanned one after the other, with a pause. Rounds of both are interleaved. Compare the ratio of the 99th
+percentiles; the goal is at most 2.
 
-The service runs in this process, without sockets; its database is SQLite, then PostgreSQL. The last column is the part of a core that
-the process uses in the rush. If other programs leave it less, scans queue up and the ratio says nothing.
+The service runs in this process, without sockets, on SQLite and then on PostgreSQL. The last column is the share of a
+core that the process uses in the rush. If other programs leave it less than that, scans queue up and the ratio means
+nothing.
 """
 
 import asyncio
@@ -46,7 +48,7 @@ GOAL = 2.0
 
 
 async def codes(run: RunningService, chance: random.Random) -> Iterator[str]:
-    """The codes of a show's tickets, in the order in which their holders come."""
+    """Return the codes of a show's tickets, in the order in which they are scanned."""
     show, now, user_id = ShowId.new(), run.clock.now(), UserId.new()
     booking = Booking(
         event_id=show,
@@ -92,7 +94,7 @@ def _ticket(booking_id: BookingId, show: ShowId, user_id: UserId, number: int, n
 
 
 async def scan(gate: Caller, code: str) -> float:
-    """Scan a code; return how long the answer took, in milliseconds."""
+    """Scan a code. Return the latency (ms)."""
     began = time.perf_counter()
     answer = await gate.post("/check-ins", json={"code": code, "gate": "North"})
     taken = time.perf_counter() - began
@@ -111,7 +113,7 @@ async def quiet(gate: Caller, arriving: Iterator[str]) -> list[float]:
 
 
 async def rush(gate: Caller, arriving: Iterator[str], chance: random.Random) -> list[float]:
-    """Scan codes at random moments, whether or not the scans before were answered."""
+    """Scan codes at random moments, whether or not the previous scans have been answered."""
     begun = asyncio.get_running_loop().time()
     scans = []
     due = begun
@@ -150,7 +152,7 @@ async def measure(title: str, run: RunningService) -> None:
 
 @asynccontextmanager
 async def services() -> AsyncIterator[list[tuple[str, RunningService]]]:
-    """The service on SQLite, and on PostgreSQL."""
+    """Run the service on SQLite and on PostgreSQL."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(PostgreSQLServer())

@@ -1,4 +1,4 @@
-"""Two services, one that publishes and one that consumes, for the benchmarks of events."""
+"""A publishing and a consuming service, for the benchmarks of events."""
 
 import itertools
 import os
@@ -29,7 +29,7 @@ from portico.testing.issuer import Issuer
 
 SYSTEM = "bench"
 THINGS = 500
-TEXT = "x" * 300  # with what every event carries, 600 bytes
+TEXT = "x" * 300  # an event has 600 bytes, with the envelope
 
 
 FILL = """INSERT INTO outbox (event_id, type, aggregate, body, occurred_at)
@@ -49,7 +49,7 @@ class Measured(Event, type="thing.measured", version=1, aggregate="thing_id"):
 
 
 class Arrivals(dict[int, float]):
-    """When the effect of each event was committed, by its number: seconds of the machine's clock."""
+    """Monotonic time (seconds) at which the handling of each event was committed, by event number."""
 
 
 @asynccontextmanager
@@ -76,7 +76,7 @@ consumer = Service(
 def host(
     variables: Mapping[str, str], *, only: Iterable[str] | None = None, broker: bool = True
 ) -> AbstractAsyncContextManager[Host]:
-    """Both services, or `only` some, with what carries events unless `broker` is false."""
+    """Return a host of both services, or of those in `only`. With `broker` false there is no relay and no consumer."""
     clock, form = Clock(), TokenFormat(issuer="portico", audience=SYSTEM)
     environment = {**os.environ, "SERVICE_SECRET": secrets.token_urlsafe(48), **variables}
     how: dict[str, Any] = {"broker": open_broker if broker else None, "background": broker}
@@ -90,7 +90,7 @@ def host(
 
 
 async def fill(database: asyncpg.Connection, count: int) -> None:
-    """Have so many events wait, by one statement."""
+    """Insert `count` events into the outbox with one statement."""
     event = Measured.numbered(1)
     body = serialize(event, source=f"/{SYSTEM}/publisher", time=datetime.now(UTC), trace=None)
     await database.execute(FILL, str(next(fills)), Measured.event_type, body, count)

@@ -1,10 +1,10 @@
-"""What an open event stream costs: `python -m bench event_streams`, or `python bench/event_streams.py 20000`.
+"""Memory and latency of open event streams: `python -m bench event_streams`, or `python bench/event_streams.py 20000`.
 
-Readers with a token each open a stream and stay. The memory of each process is its resident set, after the streams were
-opened less that before, divided by the number of readers. Then one event is sent to all of them.
+Each reader has a token of its own and keeps one stream open. The memory of a reader is the growth of the process's
+resident set while the streams are opened, divided by the number of readers. Then one event is sent to all of them.
 
-The gateway is measured in the process of the service and as a process of its own. With 20,000 readers, allow that many
-open files (`ulimit -n`), twice as many for a gateway of its own.
+The gateway runs in the service's process, and in a process of its own. For 20,000 readers, allow that many open files
+(`ulimit -n`), and twice as many for a gateway in its own process.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ async def serve(kind: str, folder: Path, ports: dict[str, int], issuer: Issuer, 
 
 @contextlib.contextmanager
 def process(kind: str, folder: Path, ports: dict[str, int], issuer: Issuer) -> Iterator[psutil.Process]:
-    """Fork a process that serves."""
+    """Fork a server process."""
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     forked = context.Process(target=lambda: uvloop.run(serve(kind, folder, ports, issuer, ready)), daemon=True)
@@ -174,7 +174,7 @@ async def open_streams(tokens: Sequence[str], port: int, events: Events) -> list
 
 
 async def publish_once(port: int, expected: int, events: Events) -> float:
-    """Send one event to all readers. Return the seconds until the last one has it."""
+    """Send one event to all readers. Return the seconds until the last reader has received it."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /rooms/hall HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

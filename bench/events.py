@@ -1,9 +1,9 @@
-"""An event from commit to handled: from the end of the transaction that published it to the end of the one that handled it.
+"""Latency of events: from the commit of the publishing transaction to the commit of the consuming one.
 
-In one process on the embedded backends (SQLite and a file for a broker), at two paces; and from one process to another
-through PostgreSQL and RabbitMQ. Events of 600 bytes come evenly, whether or not the ones before were handled. A burst follows: 2,000
-events published in 20 transactions. The processor time an event is that of all processes, the servers' too. Run it with
-`python bench/events.py`; `--seconds 1 --rounds 1` for a look.
+Measured in one process with the embedded backends (SQLite and a file broker) at two rates, and between two processes
+over PostgreSQL and RabbitMQ. Events of 600 bytes are published at a constant rate, whether or not earlier ones have
+been handled. Then 2,000 events are published at once, in 20 transactions. The processor time of an event includes all
+processes and servers. Run it with `python bench/events.py`; `--seconds 1 --rounds 1` for a short run.
 """
 
 import argparse
@@ -26,12 +26,13 @@ from event_services import Arrivals, Measured, host
 from portico.kit.runtime.context import ServiceRuntime
 from portico.servers import PostgreSQLServer, RabbitMQServer
 
-PATIENCE = 30.0  # seconds until the last event of a round must be handled
-LOOK = 0.05
+TIMEOUT = 30.0  # seconds until the last event of a round must be handled
+POLL = 0.05  # seconds
 BURST = 2_000
 TRANSACTION = 100  # events of the burst in one transaction
-LONGEST_LINE = 1 << 25
-PATIENT = {"DATABASE_POOL_TIMEOUT": "60"}  # a machine that has no time for this pace is to say so in the figures
+LINE_LIMIT = 1 << 25  # bytes
+# On a slow machine requests wait for a connection instead of failing, so the figures show the delay.
+VARIABLES = {"DATABASE_POOL_TIMEOUT": "60"}
 
 numbers = itertools.count(1)
 
@@ -49,7 +50,7 @@ class Case:
 
 
 async def publish(context: ServiceRuntime, rate: int, seconds: float) -> dict[int, float]:
-    """Tell of events at a steady pace; when each was committed."""
+    """Publish events at a constant rate. Return when each was committed."""
     committed: dict[int, float] = {}
     loop = asyncio.get_running_loop()
 
@@ -67,17 +68,17 @@ async def publish(context: ServiceRuntime, rate: int, seconds: float) -> dict[in
 
 
 async def arrived(case: Case, published: Mapping[int, float]) -> dict[int, float]:
-    """When each event was handled. Raises TimeoutError."""
+    """Wait until all events are handled. Return when each was. Raises TimeoutError."""
     arrivals: dict[int, float] = {}
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not arrivals.keys() >= published.keys():
             arrivals |= await case.read_arrivals()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL)
     return arrivals
 
 
 async def measured(case: Case, seconds: float) -> tuple[float, float, float]:
-    """Milliseconds from commit to handled, p50 and p99, and processor milliseconds an event."""
+    """Return the latency from commit to handled (ms, p50 and p99) and the processor time (ms) of an event."""
     used = processor_seconds()
     committed = await publish(case.context, case.rate, seconds)
     arrivals = await arrived(case, committed)
@@ -87,7 +88,7 @@ async def measured(case: Case, seconds: float) -> tuple[float, float, float]:
 
 
 async def burst(case: Case) -> tuple[float, float]:
-    """Events handled a second, from the first commit to the last effect, and processor milliseconds an event."""
+    """Return the events handled per second, from the first commit to the last effect, and an event's processor time (ms)."""
     used = processor_seconds()
     began = monotonic()
     published: dict[int, float] = {}
@@ -101,7 +102,7 @@ async def burst(case: Case) -> tuple[float, float]:
 
 
 def processor_seconds() -> float:
-    """Processor time of this process, and of all that it started and that still run."""
+    """Return the processor time of this process and of its running child processes."""
     me = psutil.Process()
     total = 0.0
     for each in (me, *me.children(recursive=True)):
@@ -114,7 +115,7 @@ def processor_seconds() -> float:
 @asynccontextmanager
 async def embedded() -> AsyncIterator[list[Case]]:
     with tempfile.TemporaryDirectory() as folder:
-        async with host({**PATIENT, "DATA_DIR": folder}) as here:
+        async with host({**VARIABLES, "DATA_DIR": folder}) as here:
             arrivals = here.contexts["consumer"].resource(Arrivals)
 
             async def read_arrivals() -> Mapping[int, float]:
@@ -132,7 +133,7 @@ async def embedded() -> AsyncIterator[list[Case]]:
 async def servers() -> AsyncIterator[list[Case]]:
     with PostgreSQLServer() as postgresql, RabbitMQServer() as rabbitmq:
         url = postgresql.url("bench_{service}")
-        variables = {**PATIENT, "DATABASE_URL": url, "RABBITMQ_URL": rabbitmq.url()}
+        variables = {**VARIABLES, "DATABASE_URL": url, "RABBITMQ_URL": rabbitmq.url()}
         async with host(variables, only=["publisher"]) as here, consumer_process(variables) as read_arrivals:
             yield [
                 Case(
@@ -147,27 +148,27 @@ async def servers() -> AsyncIterator[list[Case]]:
 
 @asynccontextmanager
 async def consumer_process(variables: Mapping[str, str]) -> AsyncIterator[ReadArrivals]:
-    """A process that hears."""
+    """Run the consuming service in a process of its own."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, __file__, "--consume"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, **variables},
-        limit=LONGEST_LINE,
+        limit=LINE_LIMIT,
     )
-    asking, answers = child.stdin, child.stdout
-    if asking is None or answers is None:
+    requests, responses = child.stdin, child.stdout
+    if requests is None or responses is None:
         raise RuntimeError("the other process has no pipes")
 
     async def read_arrivals() -> Mapping[int, float]:
-        asking.write(b"\n")
-        return {int(number): at for number, at in orjson.loads(await answers.readline()).items()}
+        requests.write(b"\n")
+        return {int(number): at for number, at in orjson.loads(await responses.readline()).items()}
 
     try:
         await read_arrivals()
         yield read_arrivals
     finally:
-        asking.close()
+        requests.close()
         await child.wait()
 
 
@@ -198,9 +199,9 @@ async def main(rounds: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--consume", action="store_true", help="be the consuming process")
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=float, default=5.0, help="of a round")
-    asked = options.parse_args()
-    uvloop.run(serve_until_closed() if asked.consume else main(asked.rounds, asked.seconds))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--consume", action="store_true", help="run only the consuming service")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of a round")
+    options = parser.parse_args()
+    uvloop.run(serve_until_closed() if options.consume else main(options.rounds, options.seconds))

@@ -1,8 +1,9 @@
-"""Holds of one show that end at once, on PostgreSQL, and what that does to the holds of another show.
+"""Expiry of many holds of one show at once, on PostgreSQL, and the latency of other holds meanwhile.
 
-Run it with `python bench/expiries.py`; it takes a minute. 10,240 holds of a seat each are taken with the service's writer, in this
-process. Then they end, and the sweep of the service frees their places, while one caller takes holds of another show without pause.
-A caller takes as many holds without the sweep before it. `python bench/expiries.py --profile` prints where the processor time goes.
+Run it with `python bench/expiries.py`; it takes a minute. The service's writer takes 10,240 holds of one seat each, in
+this process. Then they expire, and the service's expiry job frees their places. Meanwhile one caller takes holds of
+another show without pause. For comparison, the same caller takes holds before the job runs. `python bench/expiries.py
+--profile` prints where the processor time goes.
 """
 
 import asyncio
@@ -43,13 +44,13 @@ async def take(writer: HoldWriter, show_id: ShowId) -> None:
 
 
 async def fill(writer: HoldWriter, show_id: ShowId) -> None:
-    """Take the holds that will end."""
+    """Take the holds that will expire."""
     for _ in range(HOLDS // AT_ONCE):
         await asyncio.gather(*(take(writer, show_id) for _ in range(AT_ONCE)))
 
 
 async def times_until(end: Awaitable[object], writer: HoldWriter, show_id: ShowId) -> list[float]:
-    """Return how long (ms) each hold of another show takes until `end`."""
+    """Take holds of another show until `end`. Return the latency (ms) of each."""
     task, times = asyncio.ensure_future(end), []
     while not task.done():
         began = time.perf_counter()
@@ -60,7 +61,7 @@ async def times_until(end: Awaitable[object], writer: HoldWriter, show_id: ShowI
 
 
 async def end_all(url: str, show_id: ShowId) -> None:
-    """Put the end of all holds of a show into the past."""
+    """Set the expiry time of all holds of a show to the past."""
     database = await asyncpg.connect(url)
     try:
         await database.execute(
@@ -71,7 +72,7 @@ async def end_all(url: str, show_id: ShowId) -> None:
 
 
 async def sweep(context: "ServiceContext", profile: cProfile.Profile | None) -> float:
-    """Free the places of all holds that have ended; return the seconds that it took."""
+    """Free the places of all expired holds. Return the duration (seconds)."""
     began = time.perf_counter()
     if profile is not None:
         profile.enable()
@@ -107,7 +108,7 @@ async def measured(url: str, server: psutil.Process) -> None:
         task = asyncio.create_task(sweep(context, None))
         during = await times_until(task, writer, other)
     each, of_server = spent / HOLDS * 1e6, of_server / HOLDS * 1e6
-    print(f"{HOLDS:,} holds that end at once, alone: {lasted:.1f} s")
+    print(f"{HOLDS:,} holds that expire at once, alone: {lasted:.1f} s")
     print(f"processor time of each: {each:.0f} µs, of PostgreSQL {of_server:.0f} µs")
     print(f"beside holds of another show: {task.result():.1f} s")
     for title, times in (("before", before), ("during", during)):

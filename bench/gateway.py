@@ -1,8 +1,8 @@
-"""An authenticated GET through the gateway, beside nginx and beside the proxy that one writes first.
+"""An authenticated GET through the gateway, compared with nginx and with simple proxies in Python.
 
-One core serves; the other holds the load and the service. Rounds are interleaved and only the ratios count. Beside the
-requests per second of the wall clock it prints the server's processor time per request, which other load disturbs less.
-Run it with `python bench/gateway.py`. It needs wrk and nginx.
+One core runs the server; the other one runs the load generator and the service. Rounds are interleaved: compare the
+ratios. The server's processor time per request is printed too, because other load disturbs it less. Run it with
+`python bench/gateway.py`. It needs wrk and nginx.
 """
 
 import os
@@ -56,7 +56,7 @@ TITLES = {
     "endpoint": "the same endpoint under uvicorn, no gateway",
 }
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-# Without `wrk.format`, which writes the fields in an order that is random for each run.
+# `wrk.format` would write the fields in a random order.
 SCRIPT = """
 local tokens, at = {{}}, 0
 for line in io.lines("{file}") do if #tokens < {count} then tokens[#tokens + 1] = line end end
@@ -69,7 +69,7 @@ end
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is asked of which servers; the last one is what the others are compared with."""
+    """A kind of request and the servers that get it. The last server is the base of the ratios."""
 
     title: str
     names: tuple[str, ...]
@@ -197,14 +197,14 @@ def measure(server: Server, scenario: Scenario) -> Figures:
 
 
 def use_tokens(server: Server, count: int) -> None:
-    """Send some requests with each token, so that the measured rounds see tokens that are verified already."""
+    """Send some requests with each token, so that the tokens are verified before the measured rounds."""
     with server.tokens.open() as lines, ExitStack() as stack:
         tokens = [line.strip() for line, _ in zip(lines, range(count), strict=False)]
         connections = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(8)]
         for start in range(0, len(tokens) * 2, len(connections)):
             for place, connection in enumerate(connections):
                 token = tokens[(start + place) % len(tokens)]
-                # The same fields in the same order as SCRIPT sends them, because the gateway compares bytes.
+                # The fields have the same order as in SCRIPT, because the gateway compares bytes.
                 fields = f"Host: 127.0.0.1:{server.port}\r\nAuthorization: Bearer {token}\r\n"
                 connection.sendall(f"GET {SMALL} HTTP/1.1\r\n{fields}\r\n".encode())
             for connection in connections:
@@ -219,13 +219,13 @@ def _found(pattern: str, text: str) -> float:
 
 
 def idle_memory(server: Server) -> tuple[int, float]:
-    """Return how many connections were open that were used once, and the memory (KB) that each takes."""
+    """Return how many used connections stayed open, and the memory (KB) of each."""
     with server.tokens.open() as lines:
         token = next(lines).strip()
     request = f"GET {SMALL} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     before = server.memory()
     with ExitStack() as stack:
-        # All connect before the first is used, because a server closes idle connections after seconds.
+        # All connect before the first request, because a server closes idle connections after some seconds.
         connections = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(IDLE)]
         for start in range(0, IDLE, CONNECTIONS):
             some = connections[start : start + CONNECTIONS]
@@ -239,7 +239,7 @@ def idle_memory(server: Server) -> tuple[int, float]:
 
 
 def is_open(connection: socket.socket) -> bool:
-    """Return whether the server has not closed the connection."""
+    """Return whether the server keeps the connection open."""
     connection.setblocking(False)
     try:
         return connection.recv(1) != b""

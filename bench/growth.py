@@ -1,15 +1,16 @@
-"""What requests cost with 1,000,000 products and 200,000 orders, beside 10,000 products and 1,000 orders.
+"""Cost of requests with 1,000,000 products and 200,000 orders, compared with 10,000 products and 1,000 orders.
 
-Two commerce systems run, each in one process, on two databases of one PostgreSQL, whose rows are loaded by SQL. Each request
-is sent to one and the other in turns. The table has the median time of a response, the processor time of PostgreSQL for each
-request, and the ratio of the latter. The services cache nothing that counts: each request has other parameters.
+Two commerce systems run, each in one process, on two databases of one PostgreSQL server. Their rows are loaded by SQL.
+Each request is sent to both in turn. The table has the median response time, PostgreSQL's processor time for each
+request, and the ratio of the processor times. No cached response is measured, because each request has other
+parameters.
 
-A first page counts up to 10,000 rows, and a search with a filter 1,000. A list of the kit that has more is then not counted for
-ten seconds. A row marked with "count" counts at every request, because each has another filter; the small system has fewer rows
-to count, so its ratio ends at this limit. `--small 0.1` shows it: both systems have more rows than that. Behind a cursor nothing is
-counted.
+The first page of a list counts its rows up to 10,000; with a search and a filter up to 1,000. After a count has
+reached the limit, that list is not counted for ten seconds. A row marked "count" is counted at every request, because
+each request has another filter. The small system has fewer rows than the limit, so the ratio of such a row ends at the
+limit. With `--small 0.1` both systems have more rows than the limit. Pages behind a cursor are not counted.
 
-Run it with `python bench/growth.py`; `--scale 0.02 --rounds 1` for a look. It needs 6 GB of disk.
+Run it with `python bench/growth.py`; `--scale 0.02 --rounds 1` for a short run. It needs 6 GB of disk.
 """
 
 import argparse
@@ -48,13 +49,13 @@ TIMES = 30
 ORDERED = 24
 IDLE = 10.0  # seconds
 CACHE = "4GB"
-SETTLED = 3.0  # seconds after the last confirmation in which mails are sent
+SETTLED = 3.0  # seconds after the last confirmation, for the mails to be sent
 Act = Callable[["Side", int], Awaitable[float]]
 
 
 @dataclass
 class Measured:
-    """Times of the responses and processor time of PostgreSQL, in milliseconds, by round."""
+    """Response times and PostgreSQL's processor times (ms) of each round."""
 
     walls: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
@@ -65,9 +66,9 @@ class Side:
 
     Args:
         shop: the system.
-        url: of its database.
-        products: the number of its products.
-        orders: the number of its orders.
+        url: address of its database.
+        products: number of its products.
+        orders: number of its orders.
     """
 
     def __init__(self, shop: Shop, url: str, products: int, orders: int) -> None:
@@ -116,7 +117,7 @@ class Side:
             return str(found["access_token"])
 
     async def send(self, kind: Request, number: int) -> tuple[float, str]:
-        """Send a request; return the seconds until its response, and the response's header Link."""
+        """Send a request. Return the response time (seconds) and the response's Link header."""
         path = kind.path_of(self, number)
         body = None if kind.body is None else orjson.dumps(kind.body(self, number))
         headers = {"authorization": f"Bearer {self._tokens[kind.caller]}"} if kind.caller else {}
@@ -136,7 +137,7 @@ class Side:
         return sum(_processor_time(row["pid"]) for row in rows if row["pid"] != self._own)
 
     async def wait_until_confirmed(self) -> None:
-        """Wait until no order is unsettled, and its mail is sent."""
+        """Wait until every order has a final status and its mail is sent."""
         unsettled = "SELECT count(*) FROM orders.orders WHERE status IN ('pending', 'reserved', 'paid')"
         async with asyncio.timeout(120.0):
             while await self._database.fetchval(unsettled):  # noqa: ASYNC110  another process changes it
@@ -169,7 +170,7 @@ def timed(work: Callable[[Side], Awaitable[Any]]) -> Act:
 
 
 async def be_idle(_side: Side, _number: int) -> float:
-    """Send nothing for some seconds, to measure what jobs, polls and leases cost."""
+    """Send nothing for some seconds, to measure the cost of jobs, polls and leases."""
     await asyncio.sleep(IDLE)
     return IDLE
 
@@ -190,7 +191,7 @@ REPEATED = {PLACING: ORDERED, IDLING: 1}
 
 
 async def measure(side: Side, name: str, act: Act, measured: Measured) -> None:
-    """Do something several times; add the median time and the processor time of each to `measured`."""
+    """Repeat an operation. Add its median time and its processor time to `measured`."""
     times = REPEATED.get(name, TIMES)
     began = await side.processor_time()
     walls = [await act(side, next(side.numbers)) for _ in range(times)]
@@ -202,7 +203,7 @@ async def measure(side: Side, name: str, act: Act, measured: Measured) -> None:
 
 
 async def compare(small: Side, large: Side, rounds: int, chosen: list[str]) -> None:
-    """Measure everything on both sides in turns, and print a line for each."""
+    """Measure everything on both sides in turn. Print a line for each."""
     print(f"{'':44}{'wall ms p50':>20}{'PostgreSQL ms':>20}{'ratio':>8}", flush=True)
     async with small, large:
         for name, act in ACTS.items():
@@ -223,7 +224,7 @@ async def compare(small: Side, large: Side, rounds: int, chosen: list[str]) -> N
 
 
 def prepare(stack: ExitStack, server: PostgreSQLServer, name: str, products: int, orders: int) -> Side:
-    """Start a system on a new database with so many rows."""
+    """Start a system on a new database with the given number of rows."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     url = server.create_database(name)
     shop = Shop(folder, {"DATABASE_URL": url})

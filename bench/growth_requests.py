@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class Sizes(Protocol):
-    """A system with so many products and orders, and the addresses of the second pages of its lists."""
+    """A system with a number of products and orders, and the links to the second pages of its lists."""
 
     products: int
     orders: int
@@ -18,11 +18,11 @@ class Request:
     """A kind of request.
 
     Args:
-        caller: admin, jane, a service, or none.
-        path: with the names of what differs from request to request in braces.
-        method: of HTTP.
-        body: returns the body.
-        part: of the system.
+        caller: ADMIN, JANE, SERVICE, or ANONYMOUS.
+        path: path with placeholders in braces for values that differ between requests.
+        method: HTTP method.
+        body: creates the body.
+        part: service that gets the request, or the gateway.
     """
 
     caller: str
@@ -33,7 +33,7 @@ class Request:
 
     def path_of(self, sizes: Sizes, number: int) -> str:
         """Return the path of one request."""
-        order = max(20, spread(number, sizes.orders) // 20 * 20)  # it is Jane's
+        order = max(20, spread(number, sizes.orders) // 20 * 20)  # every twentieth order is Jane's
         return self.path.format(
             n=f"{number:04d}",
             second=number % 60,
@@ -44,7 +44,7 @@ class Request:
 
 
 def spread(number: int, most: int) -> int:
-    """Return a number from 1 to `most`, so that successive ones are far apart."""
+    """Return a number from 1 to `most`. Consecutive arguments give numbers that are far apart."""
     return number * 7919 % most + 1
 
 
@@ -61,10 +61,10 @@ def _price(_: Sizes, number: int) -> Any:
     return {"price": number / 4 + 1}
 
 
-ANYBODY, ADMIN, JANE, SERVICE = "", "admin", "jane", "service"
+ANONYMOUS, ADMIN, JANE, SERVICE = "", "admin", "jane", "service"
 PAGED = {
-    "lamps": (ANYBODY, "/products?limit=20&category=lamp"),
-    "found": (ANYBODY, "/products?limit=20&search=quality"),
+    "lamps": (ANONYMOUS, "/products?limit=20&category=lamp"),
+    "found": (ANONYMOUS, "/products?limit=20&search=quality"),
     "own_orders": (JANE, "/orders?limit=20"),
     "orders": (ADMIN, "/orders?limit=20"),
     "shipped": (ADMIN, "/orders?limit=20&status=shipped"),
@@ -76,23 +76,25 @@ PAGED = {
 """Lists whose second page is measured: the caller and the first page."""
 
 REQUESTS = {
-    "products, first page (count)": Request(ANYBODY, "/products?limit=20&min_price=0.{n}"),
-    "products of a category (count)": Request(ANYBODY, "/products?limit=20&category=lamp&min_price=0.{n}"),
-    "products by price (count)": Request(ANYBODY, "/products?limit=20&sort=price&min_price=0.{n}"),
-    "products in stock by name (count)": Request(ANYBODY, "/products?limit=20&sort=name&in_stock=true&min_price=0.{n}"),
-    "products of a category, second page": Request(ANYBODY, "{lamps}&min_price=0.{n}"),
-    "search, a common word (count)": Request(ANYBODY, "/products?limit=20&search=quality&min_price=0.{n}"),
-    "search, a common word, second page": Request(ANYBODY, "{found}&min_price=0.{n}"),
-    "search, two common words (count)": Request(ANYBODY, "/products?limit=20&search=quality+lamp&min_price=0.{n}"),
-    "search, two common words, none with both": Request(
-        ANYBODY, "/products?limit=20&search=quality+chair&min_price=0.{n}"
+    "products, first page (count)": Request(ANONYMOUS, "/products?limit=20&min_price=0.{n}"),
+    "products of a category (count)": Request(ANONYMOUS, "/products?limit=20&category=lamp&min_price=0.{n}"),
+    "products by price (count)": Request(ANONYMOUS, "/products?limit=20&sort=price&min_price=0.{n}"),
+    "products in stock by name (count)": Request(
+        ANONYMOUS, "/products?limit=20&sort=name&in_stock=true&min_price=0.{n}"
     ),
-    "search, a rare word": Request(ANYBODY, "/products?limit=20&search=unicorn&min_price=0.{n}"),
-    "search, a common and a rare word": Request(ANYBODY, "/products?limit=20&search=quality+unicorn&min_price=0.{n}"),
-    "search, a common and an unknown word": Request(ANYBODY, "/products?limit=20&search=quality+zebra{n}"),
-    "a product": Request(ANYBODY, "/products/{product}"),
+    "products of a category, second page": Request(ANONYMOUS, "{lamps}&min_price=0.{n}"),
+    "search, a common word (count)": Request(ANONYMOUS, "/products?limit=20&search=quality&min_price=0.{n}"),
+    "search, a common word, second page": Request(ANONYMOUS, "{found}&min_price=0.{n}"),
+    "search, two common words (count)": Request(ANONYMOUS, "/products?limit=20&search=quality+lamp&min_price=0.{n}"),
+    "search, two common words, none with both": Request(
+        ANONYMOUS, "/products?limit=20&search=quality+chair&min_price=0.{n}"
+    ),
+    "search, a rare word": Request(ANONYMOUS, "/products?limit=20&search=unicorn&min_price=0.{n}"),
+    "search, a common and a rare word": Request(ANONYMOUS, "/products?limit=20&search=quality+unicorn&min_price=0.{n}"),
+    "search, a common and an unknown word": Request(ANONYMOUS, "/products?limit=20&search=quality+zebra{n}"),
+    "a product": Request(ANONYMOUS, "/products/{product}"),
     "change a product": Request(ADMIN, "/products/{product}", "PATCH", _price),
-    "stock of a product": Request(ANYBODY, "/inventory/{product}"),
+    "stock of a product": Request(ANONYMOUS, "/inventory/{product}"),
     "stock of a product in the past": Request(ADMIN, "/inventory/{product}?at=2026-11-01T00:00:{second:02d}Z"),
     "ledger of a product": Request(ADMIN, "/inventory/{product}/transactions"),
     "availability of 10 products": Request(SERVICE, "/inventory/availability", "POST", _items, part="catalog"),
@@ -130,4 +132,4 @@ REQUESTS = {
     "audit log of an action (none)": Request(ADMIN, "/audit?limit=20&action=user.deleted"),
     "health with all checks": Request(ADMIN, "/health/detailed", part="orders"),
 }
-"""Requests by name. "count" is said of a first page whose filter is new, so that its rows are counted."""
+"""Requests by name. "count" marks first pages whose rows are counted, because each request has a new filter."""

@@ -1,7 +1,7 @@
-"""The rows of `products` products and `orders` orders in all services of commerce, written by SQL.
+"""Rows of `products` products and `orders` orders in all services of commerce, inserted by SQL.
 
-A product and an order have the rows that the services themselves write. Every twentieth order is of one customer, the others
-of as many users as there are tens of orders.
+A product and an order have the same rows as if the services had written them. Every twentieth order belongs to one
+customer. The others belong to `orders / 10` users.
 """
 
 from string import Template
@@ -44,7 +44,7 @@ SELECT word, 'prod_' || lpad(n::text, 26, '0') FROM generate_series(1, $products
     UNION ALL SELECT 'quality' WHERE n % 2 = 0
     UNION ALL SELECT 'unicorn' WHERE n <= 100
 ) AS words ORDER BY 1, 2"""
-"""One in two products has the word "quality", and a hundred of them are a "unicorn"."""
+"""One in two products has the word "quality", and a hundred products have the word "unicorn"."""
 
 ORDERS = {
     "catalog.stock_reservations": (
@@ -169,13 +169,13 @@ ADVANCE_SEQUENCES = "SELECT setval(format('%I.%I', schemaname, sequencename), 10
 
 
 async def load(url: str, *, products: int, orders: int, jane: str) -> None:
-    """Write the rows into a migrated database, and analyze it.
+    """Insert the rows into a migrated database, and analyze it.
 
     Args:
-        url: of the database.
-        products: the number of products.
-        orders: the number of orders.
-        jane: id of the user of every twentieth order.
+        url: address of the database.
+        products: number of products.
+        orders: number of orders.
+        jane: id of the user who has every twentieth order.
     """
     users = max(1, orders // 10)
     numbers = {"products": products, "orders": orders, "users": users, "jane": jane}
@@ -200,6 +200,6 @@ async def load(url: str, *, products: int, orders: int, jane: str) -> None:
 
 
 def _insert(table: str, columns: str, values: str, count: int, more: str = "") -> str:
-    """Return the statement that inserts `count` rows, or as many for each row of `more`."""
+    """Return the statement that inserts `count` rows; with `more`, `count` rows for each of its rows."""
     source = f"generate_series(1, {count}) AS n" + (f", {more}" if more else "")
     return f"INSERT INTO {table} ({columns}) SELECT {values} FROM {source}"

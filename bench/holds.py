@@ -1,8 +1,9 @@
-"""Holds of the best available seat of one show by 256 callers over HTTP, beside pgbench's hot row, on PostgreSQL.
+"""Holds of one show over HTTP by 256 callers, compared with pgbench updating one hot row, on PostgreSQL.
 
-Run it with `python bench/holds.py`; it takes a minute. One core serves seating, as `portico run seating` does, the other one asks;
-PostgreSQL uses both. Each caller is a user with a token of its own, on a connection of its own. pgbench's 256 clients decrement
-one row, a transaction each. Rounds of both are interleaved, and only the ratio counts. In the end no seat has two holders.
+Run it with `python bench/holds.py`; it takes a minute. One core runs seating, as `portico run seating` does, the other
+one the callers; PostgreSQL uses both. Each caller is a user with its own token and connection, and holds the best
+available seat. pgbench's 256 clients decrement one row, in one transaction each. Rounds of both are interleaved:
+compare the ratio. At the end the benchmark checks that no seat has two holders.
 """
 
 import asyncio
@@ -38,18 +39,18 @@ if TYPE_CHECKING:
 
 CALLERS = 256
 SECONDS = 2.0
-HOT_ROW_TRANSACTIONS = 20  # of each client, after all have connected
-VACUUM_WORKERS = 3  # processes that PostgreSQL starts by itself, at most
+HOT_ROW_TRANSACTIONS = 20  # for each client, after all have connected
+VACUUM_WORKERS = 3  # maximum number of processes that PostgreSQL starts by itself
 TIERS, ROWS, SEATS_PER_ROW = 10, 100, 100
-WANTED = 4.0  # times pgbench's hot row
-SLOWEST = 100.0  # milliseconds, p99
+GOAL = 4.0  # times pgbench's rate
+GOAL_P99 = 100.0  # milliseconds
 HOT_ROW = "UPDATE hot SET places = places - 1 WHERE id = 1;\n"
 DATABASE = "bench_seating"
 
 
 @asynccontextmanager
 async def seating(tokens: Path | None = None) -> AsyncIterator["Host"]:
-    """Seating alone, as `portico run seating` serves it; a token for each caller is left in the file `tokens`."""
+    """Run seating alone, as `portico run seating` does. Write a token for each caller to the file `tokens`."""
     from portico.kit.auth.tokens import TokenFormat
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.foundation.clock import Clock
@@ -124,7 +125,7 @@ async def make_show(*, tiers: int = TIERS, rows: int = ROWS) -> ShowId:
 
 
 class Caller:
-    """One user who holds a seat, reads the answer, and holds another."""
+    """A user who holds a seat, reads the response, and holds the next seat."""
 
     def __init__(self, port: int, show_id: ShowId, token: str, times: list[float]) -> None:
         body = orjson.dumps({"quantity": 1})
@@ -154,7 +155,7 @@ class Caller:
 
 
 async def holds_in(seconds: float, callers: list[Caller]) -> float:
-    """Return how many holds all callers took in a second."""
+    """Return how many holds per second all callers took."""
     done = 0
     async with AsyncExitStack() as stack:
         for caller in callers:
@@ -172,7 +173,7 @@ async def holds_in(seconds: float, callers: list[Caller]) -> float:
 
 
 async def hot_row(server: "PostgreSQLServer", script: Path) -> float:
-    """Return how many transactions pgbench ended in a second. Its server processes have ended then."""
+    """Return how many transactions per second pgbench finished. Returns after pgbench's server processes have ended."""
     postgres = psutil.Process(server.pid)
     most = len(postgres.children()) + VACUUM_WORKERS
     done = await asyncio.create_subprocess_exec(
@@ -196,24 +197,24 @@ async def hot_row(server: "PostgreSQLServer", script: Path) -> float:
         if len(postgres.children()) <= most:
             return float(found[1])
         await asyncio.sleep(0.01)  # their processor time must not count for the next round
-    raise RuntimeError("the server processes of pgbench do not end")
+    raise RuntimeError("the server processes of pgbench's connections did not end")
 
 
 def processor_time(server: psutil.Process) -> float:
     """Return the processor time (s) of PostgreSQL's processes."""
-    spent = sum(server.cpu_times()[:4])  # with the processes of connections that have ended
+    spent = sum(server.cpu_times()[:4])  # includes connections that have ended
     for each in server.children():
-        with suppress(psutil.NoSuchProcess):  # its connection has ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # the connection has ended
             spent += sum(each.cpu_times()[:2])
     return spent
 
 
 @dataclass
 class Spent:
-    """Processor time that each process used in the rounds of one kind of work.
+    """Processor time of each process in the rounds of one kind of work.
 
     Args:
-        service: the service; its time is left out for work of others.
+        service: process of the service; None if the work does not use it.
         server: PostgreSQL's first process.
     """
 
@@ -223,7 +224,7 @@ class Spent:
     seconds: Counter[str] = field(default_factory=Counter)
 
     async def round(self, work: Awaitable[float]) -> float:
-        """Return the result of `work`. The first round is not counted, as it is a warm-up."""
+        """Return the result of `work`. The first round is a warm-up and is not counted."""
         before = self._now()
         result = await work
         if self.rounds:
@@ -242,7 +243,7 @@ class Spent:
 
 
 def processor_table(spent: dict[str, tuple[Spent, int]]) -> None:
-    """Print the processor time of each process for one operation of each work, given how often it was done."""
+    """Print each process's processor time per operation. `spent` has the number of operations of each kind of work."""
     print(f"\n{'processor time of an operation, µs':<46}" + "".join(f"{name:>20}" for name in spent))
     for process in ("seating", "PostgreSQL", "caller"):
         figures = (each.seconds[process] / done * 1e6 for each, done in spent.values())
@@ -258,11 +259,11 @@ async def answering(port: int) -> None:
         else:
             writer.close()
             return
-    raise RuntimeError(f"nothing answers on {port}")
+    raise RuntimeError(f"no server responds on port {port}")
 
 
 async def check(url: str) -> None:
-    """Print how many holds a transaction took. Raise an error if a seat has two holders, or the counts differ."""
+    """Print the number of holds and transactions. Raise RuntimeError if a seat has two holders or counts differ."""
     database = await asyncpg.connect(url)
     try:
         rows = await database.fetch("SELECT places FROM seating.holds")
@@ -315,7 +316,7 @@ async def measured(server: "PostgreSQLServer") -> None:
     table(f"holds of one show, {CALLERS} callers", "/s", figures, {"of the hot row": "pgbench, one row"})
     slowest = statistics.quantiles(times, n=100)[98]
     print(f"\np50 {statistics.median(times):.0f} ms, p99 {slowest:.0f} ms.")
-    print(f"Portico has to reach {WANTED:g} times the hot row, with a p99 of {SLOWEST:g} ms.")
+    print(f"Portico has to reach {GOAL:g} times the hot row, with a p99 of {GOAL_P99:g} ms.")
     transactions = (peer.rounds - 1) * CALLERS * HOT_ROW_TRANSACTIONS
     processor_table({"pgbench": (peer, transactions), "holds": (ours, len(times) - before)})
     await check(url)

@@ -1,7 +1,7 @@
 """Cost of an idle commerce system: `python bench/idle.py [seconds]`.
 
-The whole system in one process, embedded and on PostgreSQL, Redis and RabbitMQ: processor time as a share of one core,
-memory, lines logged, and the statements per second that PostgreSQL counts.
+The whole system runs in one process, embedded and then on PostgreSQL, Redis and RabbitMQ. Measured are the processor
+time as a share of one core, memory, log lines, and the statements per second that PostgreSQL counts.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""What the kit costs on a bare endpoint: the same GET from FastAPI alone and from a service of the kit.
+"""Overhead of the kit on a bare endpoint: the same GET served by FastAPI alone and by a service of the kit.
 
-Everything is on but tracing: request ids, metrics, a log line in a file, the deadline, safe headers, CORS, who calls.
-Both are called as ASGI apps in this process, one request at a time, so that the figures are the frameworks' own work.
-Run it with `python bench/kit_overhead.py`; rounds are interleaved, and the difference is what counts.
+Everything is on except tracing: request ids, metrics, a log line written to a file, the deadline, security headers,
+CORS, authentication. Both are called as ASGI apps in this process, one request at a time. Run it with `python
+bench/kit_overhead.py`. Rounds are interleaved: compare the differences.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ ROUNDS = 21
 REQUESTS = 400
 BUDGET = 60  # microseconds
 
-Ask = Callable[[], Awaitable[None]]
+SendOne = Callable[[], Awaitable[None]]
 bare = FastAPI()
 router = Router(prefix="/kit")
 
@@ -74,8 +74,8 @@ async def read_signed_in(item_id: str, caller: SignedIn, size: int = 1) -> KitIt
 service = Service(name="kit", summary="A bare endpoint", module=__name__, routers=[router])
 
 
-def asking(app: Any, path: str, **headers: str) -> Ask:
-    """One GET as uvicorn would hand it over."""
+def get(app: Any, path: str, **headers: str) -> SendOne:
+    """Return a function that sends one GET, as uvicorn would pass it to the app."""
     sent = [(b"host", b"localhost:8000"), (b"user-agent", b"bench"), (b"accept", b"*/*")]
     sent += [(name.encode(), value.encode()) for name, value in headers.items()]
 
@@ -84,9 +84,9 @@ def asking(app: Any, path: str, **headers: str) -> Ask:
 
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start" and message["status"] != 200:
-            raise RuntimeError(f"{path} answers {message['status']}")
+            raise RuntimeError(f"{path} returned {message['status']}")
 
-    async def ask() -> None:
+    async def send_one() -> None:
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -104,14 +104,14 @@ def asking(app: Any, path: str, **headers: str) -> Ask:
         }
         await app(scope, receive, send)
 
-    return ask
+    return send_one
 
 
-async def microseconds(ask: Ask) -> float:
+async def microseconds(send_one: SendOne) -> float:
     with no_collection():
         start = time.perf_counter()
         for _ in range(REQUESTS):
-            await ask()
+            await send_one()
         return (time.perf_counter() - start) / REQUESTS * 1e6
 
 
@@ -125,7 +125,7 @@ def no_collection() -> Iterator[None]:
         gc.enable()
 
 
-async def opened(stack: AsyncExitStack, folder: Path) -> dict[str, Ask]:
+async def opened(stack: AsyncExitStack, folder: Path) -> dict[str, SendOne]:
     clock = ManualClock()
     form = TokenFormat(issuer="portico", audience="catalog")
     issuer = Issuer(clock, form)
@@ -136,28 +136,28 @@ async def opened(stack: AsyncExitStack, folder: Path) -> dict[str, Ask]:
     host = Host(
         system_of(service),
         Environment(variables),
-        verifier_of=lambda _running: KeyVerifier(issuer, form, clock),
+        verifier_of=lambda _: KeyVerifier(issuer, form, clock),
         clock=clock,
         logs=logs,
     )
     app = (await stack.enter_async_context(host)).apps["kit"]
     return {
-        "bare FastAPI": asking(bare, "/bare/a"),
-        "Portico, the same": asking(app, "/kit/bare/a"),
-        "Portico, asks for reader and unit of work": asking(app, "/kit/reads/a"),
-        "Portico, signed in": asking(app, "/kit/signed/a", authorization=f"Bearer {issuer.token()}"),
+        "bare FastAPI": get(bare, "/bare/a"),
+        "Portico, the same": get(app, "/kit/bare/a"),
+        "Portico, with reader and unit of work": get(app, "/kit/reads/a"),
+        "Portico, signed in": get(app, "/kit/signed/a", authorization=f"Bearer {issuer.token()}"),
     }
 
 
 async def main() -> None:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        asks = await opened(stack, folder)
-        for ask in asks.values():
-            await microseconds(ask)
-        rounds = [{name: await microseconds(ask) for name, ask in asks.items()} for _ in range(ROUNDS)]
+        requests = await opened(stack, folder)
+        for send_one in requests.values():
+            await microseconds(send_one)
+        rounds = [{name: await microseconds(send_one) for name, send_one in requests.items()} for _ in range(ROUNDS)]
     print(f"{'GET, one at a time, in process':<45}{'µs':>8}{'more than bare':>17}{'ratio':>8}")
-    for name in asks:
+    for name in requests:
         alone = statistics.median(each[name] for each in rounds)
         more = statistics.median(each[name] - each["bare FastAPI"] for each in rounds)
         ratio = statistics.median(each[name] / each["bare FastAPI"] for each in rounds)

@@ -1,18 +1,18 @@
-"""Orders placed over HTTP and brought to `confirmed`, a second, beside pgbench that does the same writes.
+"""Rate of orders placed over HTTP and confirmed, compared with pgbench doing the same writes.
 
-The commerce system runs in one process (`portico up commerce`) on PostgreSQL, a schema for each service, and RabbitMQ.
-As many callers as pgbench has clients place orders at its gateway, signed in, of one piece of one of many products each;
-the time is that from the first request until the last order is confirmed. What pgbench does for an order is in
-order_writes.sql: the same rows in the same transactions, in a copy of the same database; the table of rows tells. All
-share the machine's cores.
+The commerce system runs in one process (`portico up commerce`) on PostgreSQL, with a schema for each service, and
+RabbitMQ. Signed-in callers place orders at its gateway, as many at a time as pgbench has clients. Each order has one
+unit of one of many products. The rate counts from the first request until the last order is confirmed. For each order
+pgbench runs order_writes.sql on a copy of the database: the same rows in the same transactions. The table of rows
+shows whether both wrote the same. All processes share the machine's cores.
 
-The processor time an order is that of each side's processes, until the mails of all orders are sent. It varies less
-than the rates on a busy machine.
+The processor time of an order is that of each side's processes, until the mails of all orders are sent. On a busy
+machine it varies less than the rates.
 
-First one caller places orders one at a time: the time until the response, and until the order is confirmed.
+First one caller places orders one at a time, to measure the time until the response and until the order is confirmed.
 
-Run it with `python bench/orders.py`, with 64 and then 16 callers; `--orders 64 --rounds 1 --callers 16` for a look.
-PostgreSQL writes commits to the disk; `--not-durable` measures without that.
+Run it with `python bench/orders.py`, which uses 64 and then 16 callers; `--orders 64 --rounds 1 --callers 16` for a
+short run. PostgreSQL writes commits to the disk; `--not-durable` measures without that.
 """
 
 import argparse
@@ -42,10 +42,10 @@ PRODUCTS = 200
 WANTED = {64: 1.0, 16: 0.8}  # times pgbench, by number of callers
 OURS, THEIRS = "bench_orders", "bench_writes"
 SCRIPT = Path(__file__).with_name("order_writes.sql")
-LOOK = 0.05
-LOOK_ALONE = 0.002  # seconds between looks whether a single order is confirmed
-MOST_WAITED = 600.0
-COUNTED = 1.5  # seconds until PostgreSQL has counted what was written
+POLL = 0.05  # seconds
+POLL_ALONE = 0.002  # seconds between checks whether a single order is confirmed
+TIMEOUT = 600.0  # seconds
+COUNTED = 1.5  # seconds until PostgreSQL's statistics include the last writes
 LEFT_OUT = ("notifications", "identity", "public")
 
 ROWS = """SELECT schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables
@@ -58,7 +58,7 @@ TRANSACTIONS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current
 
 
 class Sides:
-    """The shop and pgbench, one after the other on one server."""
+    """The shop and pgbench, which run one after the other on one server."""
 
     def __init__(self, shop: Shop, server: PostgreSQLServer, products: list[str], callers: int) -> None:
         self.callers = callers
@@ -67,15 +67,15 @@ class Sides:
         self._products = products
 
     async def ours(self, orders: int) -> float:
-        """Orders confirmed a second. Returns after their mails are sent, so that they do not take time of pgbench."""
+        """Return the confirmed orders per second. Returns after their mails are sent, which else would disturb pgbench."""
         database = await asyncpg.connect(self._server.url(OURS))
 
         async def reach(counted: str, goal: int) -> None:
-            async with asyncio.timeout(MOST_WAITED):
+            async with asyncio.timeout(TIMEOUT):
                 while True:
                     if await database.fetchval(counted) >= goal:
                         break
-                    await asyncio.sleep(LOOK)
+                    await asyncio.sleep(POLL)
 
         try:
             goal = await database.fetchval(CONFIRMED) + orders
@@ -98,18 +98,18 @@ class Sides:
                     began = time.perf_counter()
                     order_id = await buyer.order(self._products[number % len(self._products)])
                     placed.append(time.perf_counter() - began)
-                    async with asyncio.timeout(MOST_WAITED):
+                    async with asyncio.timeout(TIMEOUT):
                         while True:
                             if await database.fetchval(IS_CONFIRMED, order_id):
                                 break
-                            await asyncio.sleep(LOOK_ALONE)
+                            await asyncio.sleep(POLL_ALONE)
                     confirmed.append(time.perf_counter() - began)
         finally:
             await database.close()
         return placed, confirmed
 
     async def theirs(self, orders: int) -> float:
-        """Runs of the script that pgbench ends a second. Returns after its connections are closed, so that their time is its own."""
+        """Return the orders per second that pgbench wrote. Returns after its connections are closed."""
         postgres = psutil.Process(self._server.pid)
         before = set(postgres.children())
         host = ("--host=127.0.0.1", f"--port={self._server.port}", "--username=portico")
@@ -128,22 +128,22 @@ class Sides:
         found = re.search(r"tps = ([0-9.]+)", output)
         if done.returncode or found is None or "number of failed transactions: 0 " not in output:
             raise RuntimeError(f"pgbench failed: {output}")
-        async with asyncio.timeout(MOST_WAITED):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 if before.issuperset(postgres.children()):
                     break
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL)
         return float(found[1])
 
 
 class Processors:
-    """Processor time of the shop, of PostgreSQL's and of RabbitMQ's processes."""
+    """Processor time of the processes of the shop, PostgreSQL and RabbitMQ."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
 
     def used(self) -> dict[str, float]:
-        """Return the processor seconds that each has used so far."""
+        """Return the processor time (seconds) that each has used so far."""
         shop = psutil.Process(self._shop.pid)
         mine = psutil.Process().children(recursive=True)
         return {
@@ -154,7 +154,7 @@ class Processors:
 
 
 def _name(process: psutil.Process) -> str | None:
-    with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+    with suppress(psutil.NoSuchProcess):  # the process has ended
         return process.name()
     return None
 
@@ -165,13 +165,13 @@ def _seconds(processes: Iterable[psutil.Process]) -> float:
         with suppress(psutil.Error):
             times = each.cpu_times()
             total += times.user + times.system
-            if each.ppid() == os.getpid():  # PostgreSQL's postmaster: connections that were closed meanwhile
+            if each.ppid() == os.getpid():  # PostgreSQL's first process, for closed connections
                 total += times.children_user + times.children_system
     return total
 
 
 async def written(url: str) -> Counter[str]:
-    """Rows and transactions that a database has counted so far."""
+    """Return the rows and transactions that a database has counted so far."""
     await asyncio.sleep(COUNTED)
     database = await asyncpg.connect(url)
     rows = await database.fetch(ROWS, LEFT_OUT)
@@ -185,7 +185,7 @@ async def written(url: str) -> Counter[str]:
 
 
 def copy(shop: Shop, server: PostgreSQLServer, products: list[str]) -> None:
-    """Give pgbench a copy of the shop's database, with a number for each product."""
+    """Copy the shop's database for pgbench, and number the products."""
     shop.stop()
     server.execute(f'CREATE DATABASE "{THEIRS}" TEMPLATE "{OURS}"')
     numbered = ", ".join(f"({number}, '{product_id}')" for number, product_id in enumerate(products, 1))
@@ -196,17 +196,17 @@ def copy(shop: Shop, server: PostgreSQLServer, products: list[str]) -> None:
     shop.start()
 
 
-async def compare(sides: Sides, processors: Processors, server: PostgreSQLServer, asked: argparse.Namespace) -> None:
-    await sides.ours(min(asked.orders, 100))
-    await sides.theirs(min(asked.orders, 100))
+async def compare(sides: Sides, processors: Processors, server: PostgreSQLServer, options: argparse.Namespace) -> None:
+    await sides.ours(min(options.orders, 100))
+    await sides.theirs(min(options.orders, 100))
     urls = (server.url(OURS), server.url(THEIRS))
     before = [await written(url) for url in urls]
     rounds, spent = [], []
-    for _ in range(asked.rounds):
+    for _ in range(options.rounds):
         used = [processors.used()]
-        ours = await sides.ours(asked.orders)
+        ours = await sides.ours(options.orders)
         used.append(processors.used())
-        rounds.append((ours, await sides.theirs(asked.orders)))
+        rounds.append((ours, await sides.theirs(options.orders)))
         used.append(processors.used())
         spent.append([{name: end[name] - begin[name] for name in end} for begin, end in pairwise(used)])
     after = [await written(url) for url in urls]
@@ -218,7 +218,7 @@ async def compare(sides: Sides, processors: Processors, server: PostgreSQLServer
         print(f"Portico has to reach {WANTED[sides.callers]:g} times pgbench.")
     print(f"\n{'processor ms an order':46}{'Portico':>10}{'pgbench':>14}")
     for name in spent[0][0]:
-        of = [statistics.median(each[side][name] for each in spent) / asked.orders * 1000 for side in (0, 1)]
+        of = [statistics.median(each[side][name] for each in spent) / options.orders * 1000 for side in (0, 1)]
         print(f"{name:46}{of[0]:10.1f}{of[1]:14.1f}")
     show_rows([after[place] - before[place] for place in (0, 1)])
 
@@ -249,9 +249,9 @@ async def show_one_alone(sides: Sides, orders: int) -> None:
         print(f"{name:46}{cuts[49] * 1000:10.1f}{cuts[98] * 1000:14.1f}")
 
 
-async def main(asked: argparse.Namespace) -> None:
+async def main(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(PostgreSQLServer(durable=not asked.not_durable))
+        server = stack.enter_context(PostgreSQLServer(durable=not options.not_durable))
         rabbitmq = stack.enter_context(RabbitMQServer())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         variables = {"DATABASE_URL": server.create_database(OURS), "RABBITMQ_URL": rabbitmq.url()}
@@ -259,10 +259,10 @@ async def main(asked: argparse.Namespace) -> None:
         products = await shop.create_products(PRODUCTS)
         copy(shop, server, products)
         await show_switches(server.url(OURS))
-        if asked.alone:
-            await show_one_alone(Sides(shop, server, products, callers=1), asked.alone)
-        for callers in asked.callers:
-            await compare(Sides(shop, server, products, callers), Processors(shop), server, asked)
+        if options.alone:
+            await show_one_alone(Sides(shop, server, products, callers=1), options.alone)
+        for callers in options.callers:
+            await compare(Sides(shop, server, products, callers), Processors(shop), server, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A hundred thousand made-up products, the same each time, in Portico's tables and in those of the usual way."""
+"""100,000 generated products, the same in each run, for the tables of Portico and of the ORM service."""
 
 import json
 import random
@@ -20,12 +20,12 @@ NOUNS = ["lamp", "chair", "table", "kettle", "cable", "helmet", "jacket", "camer
 ADJECTIVES = ["red", "blue", "light", "heavy", "small", "large", "foldable", "wireless"]
 WORDS = [f"{a}{b}" for a in ("ba", "ke", "lo", "mi", "nu", "pra", "sto", "ve") for b in ("ban", "dor", "fil", "gem", "kat", "len", "mos", "rin", "sul", "tav")]  # fmt: skip
 COLUMNS = ["product_id", "sku", "name", "name_order", "description", "price_minor", "price_order", "currency", "category", "stock_quantity", "attributes", "created_at", "updated_at", "revision"]  # fmt: skip
-USUAL_COLUMNS = ["id", "sku", "name", "description", "price", "currency", "category", "stock_quantity", "attributes", "created_at", "updated_at"]  # fmt: skip
+ORM_COLUMNS = ["id", "sku", "name", "description", "price", "currency", "category", "stock_quantity", "attributes", "created_at", "updated_at"]  # fmt: skip
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def products(many: int = MANY) -> Iterator[Product]:
-    """`many` of them; half have the word "quality", a tenth are lamps, one in ten thousand is a "unicorn"."""
+    """Generate products. Half have the word "quality", a tenth are lamps, one in 10,000 has the word "unicorn"."""
     chance = random.Random(7)
     for number in range(many):
         noun, brand = chance.choice(NOUNS), chance.choice(BRANDS)
@@ -52,14 +52,14 @@ def products(many: int = MANY) -> Iterator[Product]:
 
 
 async def fill(dsn: str) -> None:
-    """Put them into both sets of tables."""
+    """Insert the products into the tables of both services."""
     connection = await asyncpg.connect(dsn)
     rows: list[Product] = list(products())
     await connection.copy_records_to_table("products", records=[_row(product) for product in rows], columns=COLUMNS)
     words = [(word, str(product.product_id)) for product in rows for word in product.words]
     await connection.copy_records_to_table("product_words", records=words, columns=["word", "product_id"])
     await connection.copy_records_to_table(
-        "usual_products", records=[_usual(product) for product in rows], columns=USUAL_COLUMNS
+        "orm_products", records=[_orm_row(product) for product in rows], columns=ORM_COLUMNS
     )
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
@@ -70,7 +70,7 @@ def _row(product: Product) -> tuple[Any, ...]:
     return tuple(json.dumps(value) if isinstance(value, dict) else value for value in values.values())
 
 
-def _usual(product: Product) -> tuple[Any, ...]:
+def _orm_row(product: Product) -> tuple[Any, ...]:
     naive = product.created_at.replace(tzinfo=None)
     return (
         str(product.product_id), product.sku, product.name, product.description, product.price, product.currency,

@@ -1,8 +1,9 @@
-"""A relay from the outbox to a broker: events a second, beside the stock client that awaits each confirmation.
+"""Rate of the relay from the outbox to a broker, compared with a standard client that waits for each confirmation.
 
-The relay reads batches of events of 600 bytes from PostgreSQL, has the broker confirm them, and moves them to the event
-log. The stock client has the same reads and moves. All share the machine's cores, and one group wants every event. Run it
-with `python bench/relay.py`; `--events 2000 --rounds 1` for a look.
+The relay reads batches of events of 600 bytes from PostgreSQL, publishes them with confirmations, and moves them to
+the event log. The standard client reads and moves the same batches. All processes share the machine's cores; one
+consumer group subscribes to every event. Run it with `python bench/relay.py`; `--events 2000 --rounds 1` for a short
+run.
 """
 
 import argparse
@@ -27,8 +28,8 @@ from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.settings import Settings
 from portico.servers import NatsServer, PostgreSQLServer, RabbitMQServer
 
-BATCH = 1000  # the relay's
-ALONE = 0.1  # of the events, for who takes one after the other
+BATCH = 1000  # batch size of the relay
+ALONE = 0.1  # share of the events that the standard client publishes
 GROUP = "consumer"
 
 One = Callable[[Message], Awaitable[object]]
@@ -45,8 +46,8 @@ class Case(NamedTuple):
     one: One
 
 
-async def stock(database: asyncpg.Connection, one: One, count: int) -> float:
-    """Events a second by the stock client, each confirmed before the next is sent."""
+async def publish_one_at_a_time(database: asyncpg.Connection, one: One, count: int) -> float:
+    """Return the events per second of the standard client, which waits for each confirmation."""
     await fill(database, count)
     began = time.perf_counter()
     while rows := await database.fetch(f"SELECT * FROM outbox ORDER BY id LIMIT {BATCH}"):
@@ -57,11 +58,11 @@ async def stock(database: asyncpg.Connection, one: One, count: int) -> float:
 
 
 async def relayed(database: asyncpg.Connection, relay: Relay, count: int) -> float:
-    """Events a second by the relay."""
+    """Return the events per second of the relay."""
     await fill(database, count)
     began = time.perf_counter()
     if await relay.drain() != count:
-        raise RuntimeError("the relay left some")
+        raise RuntimeError("the relay did not publish all events")
     return count / (time.perf_counter() - began)
 
 
@@ -97,16 +98,19 @@ async def jetstream(server: NatsServer) -> AsyncIterator[Case]:
 
 
 async def compare(
-    database: asyncpg.Connection, context: ServiceRuntime, cases: list[Case], asked: argparse.Namespace
+    database: asyncpg.Connection, context: ServiceRuntime, cases: list[Case], options: argparse.Namespace
 ) -> None:
-    alone = max(1, int(asked.events * ALONE))
+    alone = max(1, int(options.events * ALONE))
     found: dict[str, list[tuple[float, float]]] = {case.name: [] for case in cases}
     relays = [(case, Relay(context, case.broker)) for case in cases]
-    for turn in range(asked.rounds + 1):
+    for turn in range(options.rounds + 1):
         for case, relay in relays:
-            async with hand_back(relay):
-                figures = (await stock(database, case.one, alone), await relayed(database, relay, asked.events))
-            if turn:  # the first one warms up
+            async with release_lease(relay):
+                figures = (
+                    await publish_one_at_a_time(database, case.one, alone),
+                    await relayed(database, relay, options.events),
+                )
+            if turn:  # the first round is a warm-up
                 found[case.name].append(figures)
     print(f"{'from the outbox to the log, events/s':38}{'one at a time':>14}{'relay':>9}{'ratio':>8}{'wanted':>9}")
     for case in cases:
@@ -115,8 +119,8 @@ async def compare(
 
 
 @asynccontextmanager
-async def hand_back(relay: Relay) -> AsyncIterator[None]:
-    """Have the relay give its lease back at the end, as when its process ends, so that the next one need not wait."""
+async def release_lease(relay: Relay) -> AsyncIterator[None]:
+    """Let the relay release its lease at the end, as when its process ends, so that the next relay need not wait."""
     yield
     context = asyncio.create_task(relay.run())
     await asyncio.sleep(0)
@@ -124,7 +128,7 @@ async def hand_back(relay: Relay) -> AsyncIterator[None]:
     await asyncio.wait([context])
 
 
-async def main(asked: argparse.Namespace) -> None:
+async def main(options: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         postgresql = stack.enter_context(PostgreSQLServer())
         variables = {"DATABASE_URL": postgresql.url("bench_{service}")}
@@ -133,11 +137,13 @@ async def main(asked: argparse.Namespace) -> None:
         stack.push_async_callback(database.close)
         opened = [rabbitmq(stack.enter_context(RabbitMQServer())), jetstream(stack.enter_context(NatsServer()))]
         cases = [await stack.enter_async_context(each) for each in opened]
-        await compare(database, here.contexts["publisher"], cases, asked)
+        await compare(database, here.contexts["publisher"], cases, options)
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--events", type=int, default=20_000, help="that the relay publishes in a round")
-    uvloop.run(main(options.parse_args()))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--events", type=int, default=20_000, help="number of events that the relay publishes in a round"
+    )
+    uvloop.run(main(parser.parse_args()))

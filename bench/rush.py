@@ -1,10 +1,11 @@
-"""50,000 buyers for 500 seats of one show, through the gateway of the whole ticketing system: embedded, and on PostgreSQL.
+"""50,000 buyers for 500 seats of one show, through the gateway of the ticketing system, embedded and on PostgreSQL.
 
-Run it with `python bench/rush.py`; it takes about ten minutes, `python bench/rush.py embedded` half of it, `--buyers 3000` less. The system runs in one
-process, as `portico up ticketing` runs it. Each buyer asks for a hold of one seat, and pays if there is one. They come on a few
-connections that are always busy, and share a hundred accounts: signing up is no part of this. When all seats are sold, rounds of
-refused buyers and of signed-in GETs are interleaved, and only the ratio counts. In the end exactly 500 tickets exist, and no
-response had a status of 5xx.
+Run it with `python bench/rush.py`; it takes about ten minutes. `python bench/rush.py embedded` takes half of that;
+`--buyers 3000` makes it shorter. The system runs in one process, as `portico up ticketing` does. Each buyer requests a
+hold of one seat and pays if the hold is granted. Buyers share a few connections that are always busy, and a hundred
+accounts: signing up is not measured. When all seats are sold, rounds of refused buyers and of signed-in GETs are
+interleaved: compare the ratio. At the end the benchmark checks that exactly 500 tickets exist and that no response had
+a status of 5xx.
 """
 
 import argparse
@@ -33,8 +34,8 @@ BUYERS = 50_000
 SEATS = 500
 ACCOUNTS = 100
 CONNECTIONS = 64
-PAYERS = 64  # buyers who pay at the same time; the others look for their card
-FIRST_PART = 5  # a fifth of the buyers, and at least two for each seat, come while seats are free, and later
+PAYERS = 64  # maximum number of concurrent payments
+FIRST_PART = 5  # the first round has a fifth of the buyers, at least two for each seat; the seats sell out in it
 ROUNDS = 8
 BUYERS_FOR_EACH_GET = 10
 SEATS_PER_ROW = 50
@@ -45,7 +46,7 @@ SETTLING = 3000.0  # seconds until all bookings are confirmed
 WANTED = 0.5  # refusals for each signed-in GET
 REFUSALS = frozenset({"not_enough_seats", "sold_out"})
 ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
-PASSWORD = "a long enough password"  # of accounts that exist for one run
+PASSWORD = "a long enough password"  # the accounts exist only during the run
 SETTINGS = {
     "ADMIN_EMAIL": ADMIN["email"],
     "ADMIN_PASSWORD": ADMIN["password"],
@@ -62,11 +63,11 @@ SETTINGS = {
 
 @dataclass
 class Results:
-    """What came of the buyers of one system.
+    """Results of one system.
 
-    answers: the number of responses by status, or by code if they were refused.
-    used: seconds of processor time of the system, by what was measured.
-    rates: requests a second, by what was measured.
+    answers: number of responses by status, or by problem code if the request was refused.
+    used: processor time (seconds) of the system, by measurement.
+    rates: requests per second, by measurement.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
@@ -76,7 +77,7 @@ class Results:
 
 
 class Connection:
-    """A connection that sends one request after the other. It costs little time, unlike TicketingClient."""
+    """A connection that sends one request after the other. It costs less processor time than TicketingClient."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -88,7 +89,7 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
 
-    async def ask(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, bytes]:
+    async def request(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, bytes]:
         """Return the status and the body of the response."""
         content = b"" if body is None else orjson.dumps(body)
         head = (
@@ -105,8 +106,8 @@ class Rush:
     """Buyers of one show.
 
     Args:
-        port: of the gateway.
-        tokens: of the accounts, which buyers use in turn.
+        port: port of the gateway.
+        tokens: tokens of the accounts, used in turn.
         show_id: the show.
     """
 
@@ -118,7 +119,7 @@ class Rush:
         self._show_id = show_id
 
     async def buy(self, buyers: int) -> float:
-        """Let buyers ask for a seat each; return how many a second had an answer."""
+        """Let buyers request one seat each. Return the responses per second."""
 
         async def shop(connection: Connection, numbers: Iterator[int]) -> None:
             for number in numbers:
@@ -128,12 +129,12 @@ class Rush:
             return await self._run(shop, buyers)
 
     async def read(self, requests: int) -> float:
-        """Let users read who they are; return how many requests a second had a response."""
+        """Let users read their account. Return the responses per second."""
         path = "/api/auth/me"
 
         async def read(connection: Connection, numbers: Iterator[int]) -> None:
             for number in numbers:
-                status, content = await connection.ask("GET", path, self._tokens[number % len(self._tokens)])
+                status, content = await connection.request("GET", path, self._tokens[number % len(self._tokens)])
                 if status != HTTPStatus.OK:
                     raise RuntimeError(f"GET {path}: {status} {content!r}")
 
@@ -148,7 +149,7 @@ class Rush:
 
     async def _buy_one(self, connection: Connection, token: str) -> None:
         path = f"/api/inventory/{self._show_id}/holds"
-        status, content = await connection.ask("POST", path, token, {"quantity": 1})
+        status, content = await connection.request("POST", path, token, {"quantity": 1})
         if status != HTTPStatus.CREATED:
             self._count_refusal("hold", status, content)
             return
@@ -158,7 +159,7 @@ class Rush:
 
     async def _pay(self, token: str, draft: Mapping[str, Any]) -> None:
         async with self._paying, Connection(self._port) as connection:
-            status, content = await connection.ask("POST", "/api/bookings", token, draft)
+            status, content = await connection.request("POST", "/api/bookings", token, draft)
         if status != HTTPStatus.CREATED:
             raise RuntimeError(f"the booking: {status} {content!r}")
         self.answers["booked"] += 1
@@ -200,7 +201,7 @@ async def open_sale(staff: TicketingClient) -> int:
 
 
 async def sign_up(anonymous: TicketingClient) -> list[str]:
-    """Create the accounts; return a token of each."""
+    """Create the accounts. Return a token of each."""
     tokens = []
     for number in range(ACCOUNTS):
         client = await anonymous.register(f"buyer-{number}@example.com", PASSWORD, "Buyer")
@@ -209,7 +210,7 @@ async def sign_up(anonymous: TicketingClient) -> list[str]:
 
 
 async def settled(staff: TicketingClient, show_id: int) -> int:
-    """Wait until every booking has an outcome; return the number of tickets. Raises RuntimeError if it differs from SEATS."""
+    """Wait until every booking has a final status. Return the number of tickets. Raises RuntimeError if it is wrong."""
 
     async def is_sold() -> bool:
         return bool((await staff.get(f"/api/inventory/{show_id}"))["sold"] == SEATS)
@@ -227,7 +228,7 @@ async def settled(staff: TicketingClient, show_id: int) -> int:
 
 
 async def measure(port: int, process: psutil.Process, buyers: int) -> Results:
-    """Let all buyers come, and check that each seat has one ticket."""
+    """Run the sale. Check that each seat has one ticket."""
     results = Results()
     async with HttpTransport(f"http://127.0.0.1:{port}") as transport:
         anonymous = TicketingClient(transport)
@@ -244,7 +245,7 @@ async def measure(port: int, process: psutil.Process, buyers: int) -> Results:
 
 
 def first_of(buyers: int) -> int:
-    """Return how many buyers come first. The others are as many in each round."""
+    """Return the number of buyers in the first round. The other rounds share the rest equally."""
     first = max(buyers // FIRST_PART, 2 * SEATS)
     return first + (buyers - first) % ROUNDS
 
@@ -282,7 +283,7 @@ def run(name: str, variables: Mapping[str, str], buyers: int) -> Results:
 
 
 def report(name: str, results: Results, buyers: int) -> None:
-    """Print what came of the buyers. Raises RuntimeError if one had no answer."""
+    """Print the results. Raises RuntimeError if a buyer got no response."""
     refused = sum(results.answers[code] for code in REFUSALS)
     if results.answers["booked"] + refused != buyers:
         raise RuntimeError(f"{buyers} buyers: {results.answers}")

@@ -1,7 +1,7 @@
-"""Search among 100,000 shows: beside bare FTS5 on SQLite, and with a typo beside `pg_trgm` on PostgreSQL.
+"""Search among 100,000 shows, compared with bare FTS5 on SQLite and, with a typo, with `pg_trgm` on PostgreSQL.
 
-Run it with `python bench/search.py`; it takes some minutes. Rounds of all are interleaved, and only the ratios count. Bare FTS5 is
-one statement by the same driver, with a relevance order and no typos, counts or facets; the index answers with all of them.
+Run it with `python bench/search.py`; it takes some minutes. Rounds are interleaved: compare the ratios. Bare FTS5 is
+one statement by the same driver that orders by relevance. The index also finds typos and counts results and facets.
 """
 
 import asyncio

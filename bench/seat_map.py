@@ -1,8 +1,8 @@
-"""The map of 50,000 seats, half of them sold, beside FastAPI listing a row for each seat.
+"""The map of a hall of 50,000 seats, half of them sold, compared with FastAPI listing one row for each seat.
 
-Run it with `python bench/seat_map.py`; it takes half a minute. Both are called in process, on SQLite, one request at a time, and what
-counts is the processor time of a request. The map is built once per version of a show: measured are the first request of a
-version, and the others.
+Run it with `python bench/seat_map.py`; it takes half a minute. Both are called in process, on SQLite, one request at a
+time. Compare the processor time of a request. The map is built once for each version of a show, so the first request
+of a version and later requests are measured separately.
 """
 
 import os
@@ -56,9 +56,9 @@ class Seat(BaseModel):
     state: str
 
 
-async def usual(folder: Path) -> FastAPI:
-    """Return an app that lists a row for each seat."""
-    engine = create_async_engine(f"sqlite+aiosqlite:///{folder / 'usual.db'}")
+async def listing(folder: Path) -> FastAPI:
+    """Return a FastAPI app that lists one row for each seat."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{folder / 'listing.db'}")
     chance = random.Random(7)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
@@ -79,7 +79,7 @@ async def usual(folder: Path) -> FastAPI:
 
 
 async def sell_half(host: Any, show_id: ShowId) -> None:
-    """Sell every second seat on average, past the rules."""
+    """Mark a random half of the seats as sold, without the rules of a sale."""
     from portico.services.seating.models import SeatBlock, Show
 
     chance = random.Random(7)
@@ -108,7 +108,7 @@ async def measured() -> None:
     show_id = await make_show(tiers=10, rows=50)
     async with seating() as host:
         await sell_half(host, show_id)
-        channel = LocalChannel({**host.apps, "usual": await usual(folder)})
+        channel = LocalChannel({**host.apps, "listing": await listing(folder)})
 
         async def get(service: str, path: str, *headers: tuple[bytes, bytes]) -> bytes:
             out = Outgoing(
@@ -129,7 +129,7 @@ async def measured() -> None:
         path = f"/inventory/{show_id}/seats"
         sizes = [len(await get("seating", path)), len(await get("seating", path, (b"accept-encoding", b"gzip")))]
         figures = {
-            "FastAPI, a row for each seat": await processor_time(lambda: get("usual", "/seats")),
+            "FastAPI, a row for each seat": await processor_time(lambda: get("listing", "/seats")),
             "the first map of a version": await processor_time(build),
             "each further map": await processor_time(lambda: get("seating", path)),
         }

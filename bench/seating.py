@@ -1,7 +1,8 @@
-"""Best available places of 4 in a hall of 50,000 seats, at several fill levels.
+"""Time to choose the best 4 available places in a hall of 50,000 seats, at several fill levels.
 
-Run it with `python bench/seating.py`; it takes a few seconds and needs no server. The hall has five sections of 200 rows with 50
-seats. Seats are sold front to back, or at random, or so that no four are side by side. The goal is 0.5 ms for each choice.
+Run it with `python bench/seating.py`; it takes a few seconds and needs no server. The hall has five sections of 200
+rows with 50 seats. Seats are sold front to back, at random, or so that no four free seats are side by side. The goal
+is 0.5 ms for each choice.
 """
 
 import random
@@ -24,7 +25,7 @@ LEVELS = (0, 50, 95, 99)  # percent sold
 
 
 def hall(sold: Iterable[int] = ()) -> Places:
-    """The hall, with seats sold that are counted from 0, the front of the best section."""
+    """Return a hall in which these seats are sold, counted from 0 at the front of the best section."""
     plans = [SectionPlan(name=str(number), rows=ROWS, seats_per_row=SEATS) for number in range(SECTIONS)]
     places = Places.empty(Layout.of(plans))
     indexes = list(places.layout.indexes())
@@ -50,13 +51,13 @@ def halls() -> Iterable[tuple[str, Places]]:
 
 
 def first_choice(places: Places) -> Callable[[], object]:
-    """A choice in these places, which remember nothing of earlier choices."""
+    """Return a function that makes a choice without the memory of earlier choices."""
     fresh = Places.load(places.layout, places.dump())
     return lambda: best_available(fresh, QUANTITY)
 
 
 def measured(prepare: Callable[[], Callable[[], object]]) -> float:
-    """The median time of what `prepare` returns in milliseconds, the best of several rounds."""
+    """Return the lowest median time (ms) of several rounds. `prepare` returns the function that is measured."""
     rounds = []
     for _ in range(ROUNDS):
         times = []

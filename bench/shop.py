@@ -1,4 +1,4 @@
-"""The commerce system on PostgreSQL and RabbitMQ, with products and a customer, for the benchmark of orders."""
+"""The commerce system on PostgreSQL and RabbitMQ, with products and a customer, for benchmarks of orders."""
 
 import asyncio
 import secrets
@@ -15,8 +15,8 @@ from portico.shop_client import ShopClient, order_draft, order_item
 from portico.testing.commands import Command, eventually, free_ports, is_healthy
 
 PARTS = ("gateway", "identity", "catalog", "orders", "payments", "notifications")
-STARTING = 120.0  # seconds; migrations of five services, on a machine that may do much else
-PIECES = 1_000_000
+STARTING = 120.0  # seconds; five services migrate, perhaps on a busy machine
+UNITS = 1_000_000
 ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
 CUSTOMER = {"email": "jane@example.com", "password": "a long enough password"}
 
@@ -25,8 +25,8 @@ class Shop:
     """`portico up commerce`, all in one process.
 
     Args:
-        folder: where it runs.
-        variables: of its environment: where its servers are.
+        folder: working directory.
+        variables: environment variables, such as the addresses of its servers.
     """
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
@@ -101,14 +101,14 @@ class Shop:
                         "price": 12.5,
                         "category": "lamps",
                         "sku": f"LAMP-{number}",
-                        "stock_quantity": PIECES,
+                        "stock_quantity": UNITS,
                     }
                 )
                 for number in range(count)
             ]
 
     async def sell(self, products: list[str], count: int, callers: int) -> None:
-        """Place orders concurrently, of one piece of a product each."""
+        """Place orders concurrently, of one unit of one product each."""
         token = await self._sign_in()
         left = iter(range(count))
 
@@ -122,7 +122,7 @@ class Shop:
 
     @asynccontextmanager
     async def buyer(self) -> AsyncIterator["Buyer"]:
-        """Open the connection of a customer that is signed in."""
+        """Open a connection for the signed-in customer."""
         async with Buyer(self._ports["gateway"], await self._sign_in()) as buyer:
             yield buyer
 
@@ -132,7 +132,7 @@ class Shop:
 
 
 class Buyer:
-    """One connection that places orders one after the other. It costs the client little time, unlike ShopClient."""
+    """A connection that places orders one after the other. It costs the client less processor time than ShopClient."""
 
     def __init__(self, port: int, token: str) -> None:
         self._port = port
@@ -149,7 +149,7 @@ class Buyer:
         self._writer.close()
 
     async def order(self, product_id: str) -> str:
-        """Place an order of one piece and return its id."""
+        """Place an order of one unit. Return its id."""
         body = orjson.dumps(order_draft(order_item(product_id)))
         self._writer.write(self._head + b"%d\r\n\r\n" % len(body) + body)
         head = await self._reader.readuntil(b"\r\n\r\n")

@@ -1,8 +1,8 @@
-"""A soak of the gateway: 80 % of its highest rate for a time, while instances of the service are restarted.
+"""Soak test of the gateway: 80 % of its highest rate for some time, while instances of the service are restarted.
 
-Run it with `python bench/soak.py --minutes 30`. It prints memory, open files, latency and failed requests over the time.
-The highest rate is measured for a minute before, with the same restarts.
-All requests are safe, so a restart of one of the two instances must fail none. One core serves, the other holds the rest.
+Run it with `python bench/soak.py --minutes 30`. It prints memory, open files, latency and failed requests of each
+minute. The highest rate is measured for a minute first, with the same restarts. All requests are safe (GET), so the
+restart of one of the two instances must not fail any. One core runs the gateway, the other one everything else.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from gateway import CONNECTIONS, LOADING, SERVERS, SERVING, SMALL, free_port, ru
 
 SHARE = 0.8
 WARM_UP = 5.0
-SAMPLES, SAMPLE = 12, 5.0  # of the highest rate, whose median counts: the speed of a machine changes; seconds of each
+SAMPLES, SAMPLE = 12, 5.0  # samples of the highest rate, and seconds of each; their median is used
 RESTART_EVERY = 30.0
-DOWN = 2.0  # seconds that an instance is away
+DOWN = 2.0  # seconds that an instance is stopped
 TICK = 0.005
 MAX_WAITING = 10_000
 OK = b"HTTP/1.1 200 "
@@ -35,11 +35,11 @@ OK = b"HTTP/1.1 200 "
 
 @dataclass
 class Figures:
-    """What was seen in a part of the time."""
+    """Latencies and failures during one interval."""
 
     latencies: list[float] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
-    not_sent: int = 0  # because so many waited for a connection
+    not_sent: int = 0  # because MAX_WAITING requests waited for a connection
 
     def line(self, seconds: float) -> str:
         ordered = sorted(self.latencies)
@@ -50,11 +50,11 @@ class Figures:
 
 
 class Load:
-    """Connections to the gateway, of which each has one request at a time.
+    """Connections to the gateway. Each has at most one request in flight.
 
     Args:
-        port: The gateway's port.
-        request: What is sent.
+        port: port of the gateway.
+        request: bytes of the request.
     """
 
     def __init__(self, port: int, request: bytes) -> None:
@@ -74,13 +74,13 @@ class Load:
         self.ready(caller)
 
     def reconnect(self) -> None:
-        """Open a connection instead of one that was lost, unless the soak is over."""
+        """Replace a lost connection, unless the soak is over."""
         if not self.is_over:
             self.opening.add(task := asyncio.get_running_loop().create_task(self.connect()))
             task.add_done_callback(self.opening.discard)
 
     def ready(self, caller: "Caller") -> None:
-        """A connection has no request: it sends the next one that is due."""
+        """Send the next due request on a connection that has none in flight."""
         if not self.is_paced:
             caller.send(time.perf_counter())
         elif self.due:
@@ -88,8 +88,8 @@ class Load:
         else:
             self.free.append(caller)
 
-    def ask(self, at: float) -> None:
-        """A request is due. Its latency includes the time that it waits for a connection."""
+    def request_due(self, at: float) -> None:
+        """Send a request that is due, or queue it. Its latency includes the time that it waits for a connection."""
         if self.free:
             self.free.popleft().send(at)
         elif len(self.due) < MAX_WAITING:
@@ -102,12 +102,12 @@ class Load:
         return figures
 
     async def run(self, rate: float, seconds: float) -> None:
-        """Ask at a rate for a time."""
-        began, asked = time.perf_counter(), 0
+        """Send requests at a constant rate."""
+        began, sent = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - began) < seconds:
-            while asked < elapsed * rate:
-                self.ask(began + asked / rate)
-                asked += 1
+            while sent < elapsed * rate:
+                self.request_due(began + sent / rate)
+                sent += 1
             await asyncio.sleep(TICK)
 
 

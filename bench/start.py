@@ -1,7 +1,8 @@
-"""From exec to the first healthy answer, and the memory then: `python bench/start.py [rounds]`.
+"""Time from exec to the first healthy response, and memory at that time: `python bench/start.py [rounds]`.
 
-The whole catalog system in one process, in a process for each part, and each service alone; all embedded, in a folder
-of their own, first start (migrations, keys, the first administrator) and second.
+The whole catalog system runs in one process, in one process for each part, and each service alone. All are embedded,
+in a folder of their own. The first start includes migrations, keys and the first administrator; the second start does
+not.
 """
 
 import json
@@ -23,7 +24,7 @@ PARTS = ("gateway", "identity", "catalog")
 
 @dataclass(frozen=True)
 class Start:
-    """One start: seconds until healthy, bytes of memory of all its processes (RSS), seconds until it has stopped."""
+    """One start: seconds until healthy, memory (bytes, RSS) of all its processes, and seconds until it has stopped."""
 
     seconds: float
     memory: int
@@ -42,13 +43,13 @@ def start(folder: Path, arguments: Sequence[str], port: int) -> Start:
         seconds = time.perf_counter() - began
         family = [psutil.Process(command.process.pid), *command.children]
         memory = sum(each.memory_info().rss for each in family)
-        told = time.perf_counter()
+        stopping = time.perf_counter()
         command.stop()
-        return Start(seconds, memory, time.perf_counter() - told)
+        return Start(seconds, memory, time.perf_counter() - stopping)
 
 
 def cases() -> dict[str, tuple[list[str], int]]:
-    """What is started, and the port to ask."""
+    """Return the commands to start, each with the port of its health check."""
     ports = dict(zip(PARTS, free_ports(len(PARTS)), strict=True))
     places = [f"--port={name}={port}" for name, port in ports.items()]
     return {

@@ -1,8 +1,8 @@
-"""Reservation of one hot product by 256 callers, beside an ORM that locks the product's row, on PostgreSQL.
+"""Reservation of one hot product by 256 callers, compared with an ORM that locks the product's row, on PostgreSQL.
 
-Run it with `python bench/stock.py`; it takes a minute and needs psycopg, the driver of the usual way. Once in process, the
-callers being tasks of one event loop, and once over HTTP, a core serving and the other asking. Rounds of all are
-interleaved, and only the ratios count.
+Run it with `python bench/stock.py`; it takes a minute and needs psycopg, the driver of the ORM service. Measured in
+process, where callers are tasks of one event loop, and over HTTP, where one core runs the server and the other one the
+callers. Rounds are interleaved: compare the ratios.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 import orjson
 from catalog import LOADING, SERVING, Measure, free_port, interleaved, serving, table
-from peers import usual_stock
+from peers import orm_stock
 
 from portico.contracts.catalog import ProductId, ReservationId
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 CALLERS = 256
 SECONDS = 2.0
-PLENTY = 900_000_000
-WANTED = 8.0  # times the row-locking ORM
+STOCK = 900_000_000
+GOAL = 8.0  # times the row-locking ORM
 
 Take = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
 async def catalog(token: Path | None = None) -> AsyncIterator["Host"]:
-    """Catalog alone, as `portico run catalog` serves it; a service's token is left in the file `token`."""
+    """Run catalog alone, as `portico run catalog` does. Write a service's token to the file `token`."""
     from portico.kit.auth.tokens import TokenFormat
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.foundation.clock import Clock
@@ -75,13 +75,13 @@ async def make_product(host: "Host") -> ProductId:
     from portico.services.catalog.products.schemas import ProductCreate
     from portico.services.catalog.products.service import create_product
 
-    draft = ProductCreate(name="Hot", price=Decimal(1), category="hot", sku="HOT", stock_quantity=PLENTY)
+    draft = ProductCreate(name="Hot", price=Decimal(1), category="hot", sku="HOT", stock_quantity=STOCK)
     async with host.contexts["catalog"].transaction() as work:
         return (await create_product(work, draft, actor="bench")).product_id
 
 
 class Client:
-    """One connection that reserves, reads the answer, and reserves again."""
+    """A connection that reserves, reads the response, and reserves again."""
 
     def __init__(self, port: int, body: bytes, token: str = "") -> None:
         self._port = port
@@ -107,7 +107,7 @@ class Client:
 
 
 async def done_in(seconds: float, takes: list[Take]) -> float:
-    """How often all of `takes`, each again and again, were done in a second."""
+    """Return how often per second all of `takes`, each repeated, were done."""
     done = 0
     began = time.perf_counter()
 
@@ -139,17 +139,17 @@ async def in_process(url: str, host: "Host", product_id: ProductId) -> dict[str,
 
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=20, pool_timeout=60)
     writer = host.contexts["catalog"].resource(StockWriter)
-    wanted = usual_stock.Wanted(product_id=product_id, quantity=1)
+    wanted = orm_stock.Wanted(product_id=product_id, quantity=1)
 
-    async def usual() -> None:
+    async def orm() -> None:
         async with AsyncSession(engine, expire_on_commit=False) as session:
-            await usual_stock.reserve_async(session, ReservationId.new(), wanted)
+            await orm_stock.reserve_async(session, ReservationId.new(), wanted)
 
     async def ours() -> None:
         await writer.reserve(ReservationId.new(), {product_id: 1}, lasting=None, actor="service:orders")
 
     return {
-        "ORM with a row lock, in process": lambda: done_in(SECONDS, [usual] * CALLERS),
+        "ORM with a row lock, in process": lambda: done_in(SECONDS, [orm] * CALLERS),
         "Portico, in process": lambda: done_in(SECONDS, [ours] * CALLERS),
     }
 
@@ -163,24 +163,32 @@ async def answering(port: int) -> None:
         else:
             writer.close()
             return
-    raise RuntimeError(f"nothing answers on {port}")
+    raise RuntimeError(f"no server responds on port {port}")
 
 
 async def measured(url: str) -> None:
-    """`url` is of an empty database that is named bench_stock."""
+    """Run the benchmark. `url` is the address of an empty database named bench_stock."""
     folder = Path(tempfile.mkdtemp())
     secret = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET")}
     os.environ |= {**secret, "DATABASE_URL": url.replace("bench_stock", "bench_{service}"), "DATA_DIR": str(folder)}
     theirs = {"DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:")}
-    usual = ("-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--factory", "peers.usual_stock:application")
+    orm_server = (
+        "-m",
+        "uvicorn",
+        "--no-access-log",
+        "--log-level",
+        "warning",
+        "--factory",
+        "peers.orm_stock:application",
+    )
     ports = [free_port(), free_port()]
     token = folder / "token"
     async with AsyncExitStack() as stack:
         host = await stack.enter_async_context(catalog())
         product_id = await make_product(host)
-        usual_stock.make_tables(theirs["DATABASE_URL"], product_id, PLENTY)
+        orm_stock.make_tables(theirs["DATABASE_URL"], product_id, STOCK)
         stack.enter_context(serving(__file__, str(ports[0]), str(token)))
-        stack.enter_context(serving(*usual, "--port", str(ports[1]), **theirs))
+        stack.enter_context(serving(*orm_server, "--port", str(ports[1]), **theirs))
         for port in ports:
             await answering(port)
         os.sched_setaffinity(0, {LOADING})
@@ -194,7 +202,7 @@ async def measured(url: str) -> None:
     for where in ("in process", "over HTTP"):
         some = {name: figure for name, figure in figures.items() if where in name}
         table(f"reservations of one product, {CALLERS} callers", "/s", some, {"of the ORM": next(iter(some))})
-    print(f"\nPortico has to reach {WANTED:g} times the ORM.")
+    print(f"\nPortico has to reach {GOAL:g} times the ORM.")
 
 
 def main() -> None:

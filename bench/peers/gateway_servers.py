@@ -1,4 +1,7 @@
-"""Servers of `bench/gateway.py`: a service, the gateway, and what it is compared with. Run with a name, a port and the service's ports."""
+"""Server processes of `bench/gateway.py`: the service, the gateway, and the proxies that it is compared with.
+
+Arguments: name of the server, its port, the ports of the service, and the file of tokens.
+"""
 
 import asyncio
 import gc
@@ -26,8 +29,8 @@ LARGE = _answer(1 << 20)
 HUGE = _answer(100 << 20)
 
 
-class AlwaysAnswering(asyncio.Protocol):
-    """A service that costs next to nothing, so that the proxy is what is measured."""
+class FixedResponses(asyncio.Protocol):
+    """A service that costs almost no processor time, so that the proxy is the bottleneck."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -41,16 +44,16 @@ class AlwaysAnswering(asyncio.Protocol):
 
 
 async def serve_behind(port: int, _: str, __: str) -> None:
-    server = await asyncio.get_running_loop().create_server(AlwaysAnswering, "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(FixedResponses, "127.0.0.1", port)
     await server.serve_forever()
 
 
 async def serve_gateway(port: int, behind: str, token_file: str, *, is_local: bool = False) -> None:
-    """The gateway as it runs: route, verified token, rate, breaker, metrics; no log lines, as nginx writes none."""
+    """The gateway with routing, verified token, rate limit, breaker and metrics. It writes no access log, like nginx."""
     async with open_gateway(port, behind, token_file, is_local=is_local) as gateway:
         limits = ConnectionLimits(total=MOST_CONNECTIONS, each=MOST_CONNECTIONS)
         # Idle connections stay open long enough to measure 10,000 of them.
-        kind = type("PatientConnection", (gateway.connection_class,), {"idle_seconds": IDLE_SECONDS})
+        kind = type("IdleConnection", (gateway.connection_class,), {"idle_seconds": IDLE_SECONDS})
         served = ServedApp("gateway", gateway, bind("127.0.0.1", port), limits, kind)
         async with Servers([served], grace=1.0):
             gc.freeze()  # as `portico run` does
@@ -59,7 +62,7 @@ async def serve_gateway(port: int, behind: str, token_file: str, *, is_local: bo
 
 
 async def serve_asgi_plane(port: int, behind: str, token_file: str) -> None:
-    """The same gateway as an ASGI application of uvicorn."""
+    """The same gateway as an ASGI application under uvicorn."""
     async with open_gateway(port, behind, token_file) as gateway:
         await _serve(gateway, port)
 
@@ -97,7 +100,7 @@ def _write_tokens(file: Path, issuer: Any) -> None:
 
 
 def endpoint() -> Any:
-    """An application with one endpoint, as services have them."""
+    """An application with one endpoint, as in a service."""
     from fastapi import FastAPI
 
     app = FastAPI()
@@ -138,7 +141,7 @@ async def serve_naive(port: int, behind: str, _: str) -> None:
 
 
 async def serve_bare(port: int, behind: str, _: str) -> None:
-    """A raw ASGI app and aiohttp, with no policy at all: what the plane's own work is measured against."""
+    """A raw ASGI app with aiohttp and no policy, to compare the cost of the ASGI plane with."""
     import aiohttp
 
     async with aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=0)) as session:

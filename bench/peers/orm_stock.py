@@ -1,8 +1,7 @@
-"""Reserving stock as it is usually written: lock the product's row, look, write, commit; a transaction for each caller.
+"""Stock reservation with a row lock by the ORM: each caller locks the product's row, checks, writes and commits.
 
-The tables are the least that the job needs: a product with its stock, a reservation, an entry of a ledger; Portico writes
-a line of the reservation, a second table of levels and an event more. Run by `bench/stock.py`; the database's address is
-in `DATABASE_URL`.
+The tables are the minimum: product with stock, reservation, and ledger entry. Portico additionally writes an item of
+the reservation, a stock level and an event. Run by `bench/stock.py`; the database's address is in `DATABASE_URL`.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ class Base(DeclarativeBase):
 
 
 class Product(Base):
-    __tablename__ = "usual_stock"
+    __tablename__ = "orm_stock"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     on_hand: Mapped[int]
@@ -31,7 +30,7 @@ class Product(Base):
 
 
 class Reservation(Base):
-    __tablename__ = "usual_reservations"
+    __tablename__ = "orm_reservations"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     product_id: Mapped[str] = mapped_column(index=True)
@@ -41,7 +40,7 @@ class Reservation(Base):
 
 
 class Movement(Base):
-    __tablename__ = "usual_movements"
+    __tablename__ = "orm_movements"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     product_id: Mapped[str] = mapped_column(index=True)

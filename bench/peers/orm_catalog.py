@@ -1,4 +1,4 @@
-"""The list of products as it is usually written: FastAPI, a synchronous SQLAlchemy session for each request, the ORM.
+"""The list of products by FastAPI and the ORM, with a synchronous SQLAlchemy session for each request.
 
 Run by `bench/catalog.py`; the database's address is in `DATABASE_URL`.
 """
@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
 
 
 class Product(Base):
-    __tablename__ = "usual_products"
+    __tablename__ = "orm_products"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(index=True)
