@@ -59,7 +59,7 @@ class TestOptions:
             _check(tour(system="catalog", url="localhost:8000"))
 
     def test_a_database_is_chosen_for_servers_only(self) -> None:
-        with pytest.raises(CommandError, match="--database mariadb is the database of --servers"):
+        with pytest.raises(CommandError, match="--database mariadb is the database server of --servers"):
             _check(tour(database="mariadb"))
 
     @pytest.mark.parametrize(("system", "option"), [("ticketing", "--products"), ("catalog", "--customers")])

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from portico.demo.accounts import Account
 from portico.demo.box_office import BoxOffice, Buyer
+from portico.demo.progress import run_beside
 from portico.demo.walkthrough import Walk
-from portico.gateway_client import Response
+from portico.gateway_client import ExpectationFailed, Response
 
-SHOW = 7
+SHOW, UNKNOWN_SHOW = 7, 8
 
 
 class SoldOutShow(Walk):
@@ -33,6 +34,8 @@ class SoldOutShow(Walk):
     async def send(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> Response:
         request = f"{method} {path}"
         self.requests.append(request)
+        if request not in self._answers:
+            raise ExpectationFailed(f"{request}: no response")
         status, body = self._answers[request]
         return Response(request, status, {}, orjson.dumps(body))
 
@@ -51,8 +54,17 @@ class TestASoldOutShow:
         buyer = Buyer(0, Account("ada@example.com", "secret", token="a"))
         office = BoxOffice(walk, SHOW, [buyer], "demo")
 
-        async with office.watched():
+        async with run_beside(office.watch()):
             await office.shop(buyer)
 
         assert buyer.outcome == "on the waiting list"
         assert walk.requests[-2:] == [f"POST /api/events/{SHOW}/waitlist", f"DELETE /api/queue/{SHOW}"]
+
+    async def test_is_reported_if_it_cannot_be_watched(self) -> None:
+        walk = SoldOutShow((HTTPStatus.CREATED, {"status": "WAITING"}))
+        buyer = Buyer(0, Account("ada@example.com", "secret", token="a"))
+        office = BoxOffice(walk, UNKNOWN_SHOW, [buyer], "demo")
+
+        with pytest.raises(ExpectationFailed, match=f"GET /api/events/{UNKNOWN_SHOW}: no response"):
+            async with run_beside(office.watch()):
+                await asyncio.Event().wait()  # a buyer who waits in the queue

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from rich.console import Console
 
-from portico.demo.progress import run_concurrently
+from portico.demo.progress import run_beside, run_concurrently
 from portico.gateway_client import ExpectationFailed
 
 
@@ -24,3 +24,32 @@ class TestRunConcurrently:
             await run_concurrently(Console(quiet=True), "checked in", ["waits", "fails"], act, limit=2)
 
         assert cancelled == ["waits"]
+
+
+class TestRunBeside:
+    async def test_its_error_ends_the_block_and_is_raised_itself(self) -> None:
+        async def fail() -> None:
+            raise ExpectationFailed("the map could not be read")
+
+        with pytest.raises(ExpectationFailed, match="the map could not be read"):
+            async with run_beside(fail()):
+                await asyncio.Event().wait()
+
+    async def test_an_error_of_the_block_is_raised_itself(self) -> None:
+        with pytest.raises(ExpectationFailed, match="a scan was refused"):
+            async with run_beside(asyncio.sleep(3600)):
+                raise ExpectationFailed("a scan was refused")
+
+    async def test_it_is_cancelled_at_the_end_of_the_block(self) -> None:
+        ended = asyncio.Event()
+
+        async def run() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        async with run_beside(run()):
+            await asyncio.sleep(0)
+
+        assert ended.is_set()

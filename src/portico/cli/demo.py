@@ -108,6 +108,7 @@ def _check_applies(option: str, is_given: bool, system: str, applies_to: Mapping
 
 def _check(options: Options) -> None:
     """Raise CommandError if options are invalid or exclude each other."""
+    from portico.cli.up import check_database_is_used
     from portico.kit.foundation.errors import CommandError
 
     if options.system not in SYSTEMS:
@@ -119,11 +120,7 @@ def _check(options: Options) -> None:
             "--servers needs a commerce or ticketing system that the demo starts.",
             "Run it without --url: portico demo commerce --servers",
         )
-    if options.database != "postgresql" and not options.servers:
-        raise CommandError(
-            f"--database {options.database} is the database of --servers.",
-            f"Add --servers: portico demo {options.system} --servers --database {options.database}",
-        )
+    check_database_is_used(options.database, servers=options.servers)
     if options.kill and (options.url or options.system != "commerce"):
         raise CommandError(
             "--kill needs a commerce system that the demo starts.", "Run it without --url: portico demo commerce --kill"

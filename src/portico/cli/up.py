@@ -176,7 +176,7 @@ def _starting(system: "System") -> str:
 
 
 def check_database_is_used(database: str, *, servers: bool) -> None:
-    """Raise CommandError if a database server is chosen, but none is started."""
+    """Raise CommandError if a database server is chosen, but none is started. `portico demo` uses this too."""
     if database != "postgresql" and not servers:
         raise CommandError(
             f"--database {database} is the database server of --servers.",

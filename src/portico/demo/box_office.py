@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
@@ -131,16 +130,8 @@ class BoxOffice:
         (await self._client(buyer).request_until_final("DELETE", path)).expect(HTTPStatus.NO_CONTENT)
         buyer.outcome = "left without seats"
 
-    @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Keep `sold_out` up to date while the block runs."""
-        task = asyncio.create_task(self._watch())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-    async def _watch(self) -> None:
+    async def watch(self) -> None:
+        """Keep `sold_out` up to date until cancelled. Raises ExpectationFailed, NoResponse."""
         client = self.walk.client_of(TicketingClient)
         while True:
             show = await client.get(f"/api/events/{self.show_id}")

@@ -1,8 +1,8 @@
 """Progress bars, and many calls at the same time under one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
@@ -66,6 +66,16 @@ async def run_concurrently(
             async with asyncio.TaskGroup() as group:
                 for each in inputs:
                     group.create_task(act_in_slot(each))
+
+
+@asynccontextmanager
+async def run_beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` while the block runs, and cancel it at the end. An error of `work` ends the block and is raised."""
+    with raise_first_error():
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            yield
+            task.cancel()
 
 
 @contextmanager

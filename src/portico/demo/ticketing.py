@@ -2,8 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,7 +18,7 @@ from portico.demo.box_office import BoxOffice, Buyer, sections_for
 from portico.demo.gates import Gates
 from portico.demo.hall_picture import NAMES, counts_of, svg_picture, terminal_picture
 from portico.demo.probes import check_system
-from portico.demo.progress import run_concurrently
+from portico.demo.progress import run_beside, run_concurrently
 from portico.demo.supervised_system import SupervisedSystem
 from portico.demo.ticket_books import read_books
 from portico.demo.walkthrough import Walk
@@ -56,16 +55,6 @@ class LiveHall:
     show_id: int
     seat_map: dict[str, Any] = field(default_factory=dict)
 
-    @asynccontextmanager
-    async def refreshed(self) -> AsyncIterator[None]:
-        """Read the map again and again while the block runs."""
-        await self.read()
-        task = asyncio.create_task(self._refresh())
-        try:
-            yield
-        finally:
-            task.cancel()
-
     async def read(self) -> dict[str, Any]:
         """Return the current map."""
         self.seat_map = await self.client.get(f"/api/inventory/{self.show_id}/seats")
@@ -76,7 +65,8 @@ class LiveHall:
         counts = ", ".join(f"{number} {NAMES[state]}" for state, number in counts_of(self.seat_map).items())
         return Group(Text(f"  {counts}"), terminal_picture(self.seat_map))
 
-    async def _refresh(self) -> None:
+    async def refresh(self) -> None:
+        """Read the map every second until cancelled. Raises ExpectationFailed, NoResponse."""
         while True:
             await asyncio.sleep(1)
             await self.read()
@@ -157,7 +147,8 @@ async def _sign_up(walk: Walk, number: int, suffix: str) -> list[Buyer]:
 async def _sell(walk: Walk, office: BoxOffice, hall: LiveHall) -> None:
     crowd = office.buyers
     walk.section(f"{len(crowd)} buyers arrive through the waiting room")
-    async with hall.refreshed(), office.watched():
+    await hall.read()
+    async with run_beside(hall.refresh()), run_beside(office.watch()):
         await run_concurrently(walk.console, "done", crowd, office.shop, limit=_CONCURRENT_BUYERS, below=hall.picture)
     walk.report(f"outcomes: {_counted(office)}")
     if walk.retries:

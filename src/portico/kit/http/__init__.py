@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from portico.kit.http.router import Router
     from portico.kit.http.schema import Case, DateOrMoment, Line, Moment, OneLine, Schema
     from portico.kit.http.sockets import Socket
+    from portico.kit.http.timeline import TimelineEventRead
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -48,6 +49,7 @@ else:
             "router": "Router",
             "schema": "Case DateOrMoment Line Moment OneLine Schema",
             "sockets": "Socket",
+            "timeline": "TimelineEventRead",
         },
     )
 
@@ -80,6 +82,7 @@ __all__ = [
     "Schema",
     "Socket",
     "StreamReader",
+    "TimelineEventRead",
     "Work",
     "accepts_gzip",
     "add_batch_route",

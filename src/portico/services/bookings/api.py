@@ -30,7 +30,7 @@ from portico.kit import (
 )
 from portico.kit.data import slice_of_list
 from portico.kit.foundation import PermissionMissing, TooPrecise, json_number
-from portico.kit.http import LARGEST_LIMIT
+from portico.kit.http import LARGEST_LIMIT, TimelineEventRead
 from portico.kit.sagas import SagaOfAnotherVersion, TimelineEvent, subject_timeline
 from portico.kit.settings import database_for
 from portico.services.bookings import cancellation, service
@@ -56,7 +56,6 @@ from portico.services.bookings.schemas import (
     CancellationCreate,
     LiveStatusRead,
     SummaryRead,
-    TimelineEventRead,
 )
 from portico.services.bookings.service import Draft
 from portico.services.bookings.settings import BookingsSettings

@@ -1,4 +1,4 @@
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -119,27 +119,6 @@ class SummaryRead(Schema):
     refunded: Amount = Field(examples=[0])
     net: Amount = Field(examples=[99.0])
     currency: str = Field(examples=["USD"])
-
-
-class TimelineEventRead(Schema):
-    """An entry of a booking's timeline.
-
-    `what` is the name of a step or the type of an event; `action` is what was done; `compensation` says whether a step
-    was undone; `attempt` counts from 1; `ended_at` is null while a step is running.
-    """
-
-    kind: Literal["step", "event", "request"]
-    what: str = Field(examples=["claim-hold"])
-    saga: str | None = Field(examples=["make-booking"])
-    action: str = Field(examples=["do"])
-    compensation: bool = Field(examples=[False])
-    attempt: int
-    started_at: Moment
-    ended_at: Moment | None = Field(examples=["2026-01-31T12:00:01Z"])
-    seconds: float | None = Field(examples=[0.012])
-    outcome: str = Field(examples=["done"])
-    error: str | None
-    actor: str | None
 
 
 class LiveStatusRead(Schema):

@@ -49,10 +49,14 @@ class RoleTaken(Conflict):
 
 
 class RoleUnknown(Unprocessable):
-    detail = "The role '{name}' does not exist."
+    detail = "The role '{name}' does not exist. Existing roles: {listed}."
     location = ("body", "roles")
 
     name: str
+    existing: list[str]
+
+    def sentence(self) -> str:
+        return self.detail.format(name=self.name, listed=", ".join(self.existing) or "none")
 
 
 class MailUnavailable(NotFound):

@@ -21,7 +21,7 @@ from portico.kit import (
     provided,
 )
 from portico.kit.foundation import PermissionMissing, UnknownCurrency
-from portico.kit.http import LARGEST_LIMIT
+from portico.kit.http import LARGEST_LIMIT, TimelineEventRead
 from portico.kit.sagas import (
     SagaEnded,
     SagaNotFound,
@@ -53,7 +53,6 @@ from portico.services.orders.schemas import (
     OrderRead,
     OrderTotalRead,
     SkipCreate,
-    TimelineEventRead,
 )
 from portico.services.orders.settings import OrdersSettings
 

@@ -1,5 +1,5 @@
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
@@ -87,27 +87,6 @@ class OrderTotalRead(Schema):
     status: OrderStatus
     total: Amount
     currency: str
-
-
-class TimelineEventRead(Schema):
-    """An entry of an order's timeline.
-
-    `what` is the name of a step or the type of an event; `action` is what was done; `compensation` says whether a step
-    was undone; `attempt` counts from 1; `ended_at` is null while a step is running.
-    """
-
-    kind: Literal["step", "event", "request"]
-    what: str = Field(examples=["reserve-stock"])
-    saga: str | None = Field(examples=["place-order"])
-    action: str = Field(examples=["attempt"])
-    compensation: bool = Field(examples=[False])
-    attempt: int
-    started_at: Moment
-    ended_at: Moment | None = Field(examples=["2026-01-31T12:00:01Z"])
-    seconds: float | None = Field(examples=[0.012])
-    outcome: str = Field(examples=["done"])
-    error: str | None
-    actor: str | None
 
 
 class LiveStatusRead(Schema):

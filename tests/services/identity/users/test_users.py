@@ -178,6 +178,8 @@ class TestAssignRoles:
         answer = await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["king"]})
 
         assert (answer.status_code, answer.json()["code"]) == (422, "role_unknown")
+        assert answer.json()["existing"] == ["administrator", "auditor", "clerk", "customer"]
+        assert answer.json()["detail"].endswith("Existing roles: administrator, auditor, clerk, customer.")
 
     async def test_requires_the_permission(self, embedded: Identity) -> None:
         ada = await embedded.new_person()

@@ -10,6 +10,7 @@ from portico.kit.auth import EVERYTHING
 from portico.services.identity.errors import RoleUnknown, UserNotFound
 from portico.services.identity.users.models import ADMINISTRATOR, Membership, Role, User
 
+_MAX_LISTED: Final = 50  # roles in an error message
 _SELECT_WITH_ROLES: Final[Select[Any]] = select(User).options(selectinload(User.assigned_roles))
 _SELECT_BY_ID: Final = _SELECT_WITH_ROLES.where(User.user_id == bindparam("key"))
 
@@ -66,8 +67,12 @@ class Roles(Repository[Role]):
         found = {role.name: role for role in await self.source.all(select(Role).where(Role.name.in_(wanted)))}
         for name in wanted:
             if name not in found:
-                raise RoleUnknown(name=name)
+                raise RoleUnknown(name=name, existing=await self._names())
         return [found[name] for name in wanted]
+
+    async def _names(self) -> list[str]:
+        """Return the names of the first roles, in alphabetical order."""
+        return list(await self.source.all(select(Role.name).order_by(Role.name).limit(_MAX_LISTED)))
 
 
 async def declare_roles(work: UnitOfWork, declared: Mapping[str, Iterable[str]]) -> None:
