@@ -44,6 +44,11 @@ def site(options: ExportOptions, routes: Sequence[Route] = ROUTES) -> str:
     return nginx(SHOP, PublicRoutes.of(policy), options)
 
 
+@pytest.fixture(scope="module")
+def deployed() -> dict[str, str]:
+    return deploy_files()
+
+
 @pytest.fixture
 def server(nginx_server: NginxServer) -> NginxServer:
     return nginx_server
@@ -92,13 +97,13 @@ async def problem(client: aiohttp.ClientSession, method: str, path: str, **optio
 
 class TestTheFile:
     @pytest.mark.parametrize("name", [f"nginx/{system.name}.conf" for system in SYSTEMS])
-    def test_is_accepted_by_nginx(self, server: NginxServer, name: str) -> None:
+    def test_is_accepted_by_nginx(self, server: NginxServer, deployed: dict[str, str], name: str) -> None:
         # An unprivileged account cannot listen on port 80.
-        server.check(deploy_files()[name].replace("listen 80;", f"listen {HOST}:{server.port};"))
+        server.check(deployed[name].replace("listen 80;", f"listen {HOST}:{server.port};"))
 
-    def test_two_systems_fit_in_one_configuration(self, server: NginxServer) -> None:
+    def test_two_systems_fit_in_one_configuration(self, server: NginxServer, deployed: dict[str, str]) -> None:
         ports = iter(free_ports(len(SYSTEMS)))
-        texts = [deploy_files()[f"nginx/{system.name}.conf"] for system in SYSTEMS]
+        texts = [deployed[f"nginx/{system.name}.conf"] for system in SYSTEMS]
 
         server.check("".join(text.replace("listen 80;", f"listen {HOST}:{next(ports)};") for text in texts))
 

@@ -5,7 +5,7 @@ The proxy blocks what is not public. The gateway decides about the rest again: c
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 from portico.gateway.export.route_classes import ForwardLimits, RouteClass
 from portico.gateway.policy import Policy
@@ -46,12 +46,12 @@ class PublicRoutes:
         reachable = [each for each in routed if each.template not in policy.own]
         return cls([*pages, *reachable], ForwardLimits(defaults.body_limit, defaults.timeout))
 
-    @property
+    @cached_property
     def public(self) -> list[RouteClass]:
         """The classes with at least one public route."""
         return [each for each in self.classes if each.is_public]
 
-    @property
+    @cached_property
     def special(self) -> list[RouteClass]:
         """The classes with limits of their own, and the classes that overlap with them, in order of precedence."""
         chosen: list[RouteClass] = []
@@ -60,7 +60,7 @@ class PublicRoutes:
                 chosen.insert(0, each)
         return chosen
 
-    @property
+    @cached_property
     def rules(self) -> list[BlockRule]:
         """The methods to block on public paths."""
         return [rule for each in self.classes for rule in self._rules(each)]

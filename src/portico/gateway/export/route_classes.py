@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 from portico.gateway.policy import RouteDefaults
 from portico.gateway.routes import WEBSOCKET, Methods, Route
@@ -38,7 +39,7 @@ class ForwardLimits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RouteClass:
     """The routes of one path template.
 
@@ -93,7 +94,7 @@ class RouteClass:
                 return False
         return len(own) == len(others)
 
-    @property
+    @cached_property
     def segments(self) -> list[str]:
         return self.template[1:].split("/")
 
@@ -105,6 +106,7 @@ def _pattern(segment: str) -> str:
     return "".join("[^/]+" if piece.startswith("{") else _SPECIAL.sub(r"\\\g<0>", piece) for piece in pieces)
 
 
+@lru_cache(4096)  # the templates of a system share most of their segments
 def _segments_overlap(left: str, right: str) -> bool:
     if "{" in left and "{" in right:
         return True
