@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 from tests.cli.systems import library
@@ -33,6 +34,17 @@ class TestComposition:
             answers = [await ask(whole, part, "/books/greeting", "a.b.c") for part in ("gateway", "loans")]
 
         assert [each.status for each in answers] == [401, 401]
+
+    async def test_of_a_short_command_refreshes_no_verification_keys(self, tmp_path: Path) -> None:
+        environment = Environment({"DATA_DIR": str(tmp_path)})
+        before = asyncio.all_tasks()
+
+        async with Composition(catalog, environment, background=False):
+            begun = {task.get_name() for task in asyncio.all_tasks() - before}
+        async with Composition(catalog, environment):
+            usual = {task.get_name() for task in asyncio.all_tasks() - before}
+
+        assert ("gateway-token-verifier" in begun, "gateway-token-verifier" in usual) == (False, True)
 
     async def test_stopping_is_told_to_all_of_it(self, tmp_path: Path) -> None:
         async with Composition(library, Environment({"DATA_DIR": str(tmp_path)})) as whole:

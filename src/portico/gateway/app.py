@@ -50,7 +50,8 @@ class Gateway:
     Args:
         system: The system behind the gateway.
         settings: The settings in force.
-        verifier: Verifies access tokens. Its `run` task runs while the gateway is open.
+        verifier: Verifies access tokens.
+        background: Whether the verifier's `run` task runs while the gateway is open; False for short commands.
         apps: Services in this process by name; they are called without a socket.
         addresses: Addresses of the other services by name, in the format of `{NAME}_SERVICE_URL`.
         clock: Source of the time.
@@ -64,6 +65,7 @@ class Gateway:
         settings: Settings,
         *,
         verifier: TokenVerifier,
+        background: bool = True,
         apps: Mapping[str, ASGIApp],
         addresses: Mapping[str, str],
         clock: Clock | None = None,
@@ -78,6 +80,7 @@ class Gateway:
         self._system = system
         self._settings = settings
         self._verifier = verifier
+        self._background = background
         self._apps = apps
         self._addresses = addresses
         self._clock = clock or Clock()
@@ -159,7 +162,8 @@ class Gateway:
                 BodyIntake.of(self._settings, margin=0.0),
             ),
         )
-        self._start(asyncio.create_task(self._verifier.run(), name="gateway-token-verifier"))
+        if self._background:
+            self._start(asyncio.create_task(self._verifier.run(), name="gateway-token-verifier"))
         self._open_fast_plane(self._proxy)
 
     def _open_fast_plane(self, proxy: ProxyApp) -> None:

@@ -62,6 +62,7 @@ class Composition:
         )
         self.apps: dict[str, ASGIApp] = {}
         self.gateway: Gateway | None = None
+        self._background = background
         self._has_gateway = parts is None or GATEWAY in parts
         self._clock = clock or Clock()
         self._logs = logs
@@ -102,6 +103,7 @@ class Composition:
             self.system,
             self.host.settings,
             verifier=self.host.verifier or self._new_verifier(),
+            background=self._background,
             apps=self.host.apps,
             addresses=self.host.addresses,
             clock=self._clock,
