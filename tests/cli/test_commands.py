@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.in_process import run_here
 
 from portico.testing.commands import Command, fetch, free_ports, run_portico
 
@@ -121,14 +122,14 @@ class TestKeysRotate:
 
 class TestOpenapi:
     def test_prints_the_document_of_a_system(self, tmp_path: Path) -> None:
-        document = json.loads(run_portico(tmp_path, "openapi", "catalog").stdout)
+        document = json.loads(run_here(tmp_path, "openapi", "catalog").stdout)
 
         assert {"/products", "/login"} <= document["paths"].keys()
         assert "/auth/revocations" not in document["paths"]  # for services only
         assert list(tmp_path.iterdir()) == []  # nothing was kept
 
     def test_prints_no_log_line_of_a_service(self, tmp_path: Path) -> None:
-        printed = run_portico(tmp_path, "openapi", "ticketing")  # bookings logs the key that it creates
+        printed = run_here(tmp_path, "openapi", "ticketing")  # bookings logs the key that it creates
 
         assert "/api/bookings" in json.loads(printed.stdout)["paths"]
         assert printed.stderr == ""
@@ -149,7 +150,7 @@ class TestSystems:
     def test_a_misspelt_setting_is_reported_once(self, tmp_path: Path) -> None:
         (tmp_path / ".env").write_text("DATABSE_URL=postgresql://db/shop\n")
 
-        assert run_portico(tmp_path, "systems").stderr == (
+        assert run_here(tmp_path, "systems").stderr == (
             "! DATABSE_URL (.env) is not a setting and is ignored. Did you mean DATABASE_URL?\n"
         )
 
@@ -157,7 +158,7 @@ class TestSystems:
 class TestAsyncapi:
     def test_prints_the_document_of_a_system_and_of_a_service(self, tmp_path: Path) -> None:
         system = json.loads(run_portico(tmp_path, "asyncapi", "commerce").stdout)
-        service = json.loads(run_portico(tmp_path, "asyncapi", "identity", "--system", "commerce").stdout)
+        service = json.loads(run_here(tmp_path, "asyncapi", "identity", "--system", "commerce").stdout)
 
         assert (system["asyncapi"], system["info"]["title"]) == ("3.0.0", "commerce")
         assert "identity.send.user.created.1" in system["operations"]
@@ -165,7 +166,7 @@ class TestAsyncapi:
         assert list(tmp_path.iterdir()) == []
 
     def test_an_unknown_service_is_rejected(self, tmp_path: Path) -> None:
-        refused = run_portico(tmp_path, "asyncapi", "identiti")
+        refused = run_here(tmp_path, "asyncapi", "identiti")
 
         assert refused.returncode == 2
         assert "Did you mean identity?" in refused.stderr

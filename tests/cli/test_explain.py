@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.in_process import run_here
 
 from portico.cli.explain import read_request_head
 from portico.kit.foundation.clock import Clock
@@ -16,7 +17,7 @@ JOE = {"email": "joe@example.com", "password": "a long enough password"}
 
 
 def explained(folder: Path, *arguments: str, entered: str = "", **variables: str) -> dict[str, Any]:
-    done = run_portico(folder, "explain", *arguments, "--json", variables=variables, entered=entered)
+    done = run_here(folder, "explain", *arguments, "--json", variables=variables, entered=entered)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

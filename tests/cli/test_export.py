@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from tests.cli.in_process import run_here
 
 from portico.cli.export import export, export_direct, monitoring_files, read_tls
 from portico.gateway.export import Tls
@@ -25,7 +26,7 @@ class TestExport:
     def test_writes_a_teams_own_system_to_a_new_folder(self, tmp_path: Path) -> None:
         options = ["--gateway", "10.0.0.5:8080", "--gateway", "[::1]:8081", "--host", "library.example"]
 
-        written = run_portico(tmp_path, "export", "traefik", "tests.cli.systems:library", *options, "--out", "a/b")
+        written = run_here(tmp_path, "export", "traefik", "tests.cli.systems:library", *options, "--out", "a/b")
 
         assert (written.returncode, written.stdout) == (0, "Wrote a/b/library.yaml\n"), written.stderr
         text = (tmp_path / "a/b/library.yaml").read_text()
@@ -33,13 +34,13 @@ class TestExport:
         assert "Host(`library.example`)" in text
 
     def test_an_unknown_system_is_rejected(self, tmp_path: Path) -> None:
-        refused = run_portico(tmp_path, "export", "nginx", "comerce")
+        refused = run_here(tmp_path, "export", "nginx", "comerce")
 
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "Did you mean commerce?" in refused.stderr
 
     def test_an_unknown_proxy_is_rejected(self, tmp_path: Path) -> None:
-        assert run_portico(tmp_path, "export", "kubernetes").returncode == 2
+        assert run_here(tmp_path, "export", "kubernetes").returncode == 2
 
 
 class TestUnwritableFolder:
@@ -96,7 +97,7 @@ class TestMonitoring:
     def test_prometheus_scrapes_every_part_at_its_address(self, tmp_path: Path) -> None:
         options = ["--target", "orders=10.0.0.5:8003", "--target", "orders=10.0.0.6:8003", "--out", "a"]
 
-        written = run_portico(tmp_path, "export", "prometheus", "commerce", *options)
+        written = run_here(tmp_path, "export", "prometheus", "commerce", *options)
 
         assert written.returncode == 0, written.stderr
         assert written.stdout == "Wrote a/commerce.prometheus.yaml\nWrote a/commerce.rules.yaml\n"
@@ -119,7 +120,7 @@ class TestDirect:
     def test_services_have_their_own_addresses(self, tmp_path: Path) -> None:
         options = ["--direct", "--target", "orders=10.0.0.7:81", "--target", "orders=10.0.0.8:81"]
 
-        printed = run_portico(tmp_path, "export", "nginx", "commerce", *options, variables={"RATE_LIMIT": "7/minute"})
+        printed = run_here(tmp_path, "export", "nginx", "commerce", *options, variables={"RATE_LIMIT": "7/minute"})
 
         assert printed.returncode == 0, printed.stderr
         assert "server 10.0.0.7:81 max_fails" in printed.stdout
@@ -136,7 +137,7 @@ class TestDirect:
         "options", [["--direct", "--gateway", "127.0.0.1:80"], ["--target", "orders=127.0.0.1:80"]]
     )
     def test_gateways_and_services_are_not_mixed(self, tmp_path: Path, options: list[str]) -> None:
-        refused = run_portico(tmp_path, "export", "nginx", "commerce", *options)
+        refused = run_here(tmp_path, "export", "nginx", "commerce", *options)
 
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "--direct" in refused.stderr
