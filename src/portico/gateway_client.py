@@ -264,7 +264,7 @@ class GatewayClient:
 
         Args:
             path: of the WebSocket.
-            until: tells whether a message is the one.
+            until: returns whether a message is the last one to wait for.
 
         Raises:
             NoResponse: the connection fails, or closes before that.

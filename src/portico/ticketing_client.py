@@ -42,7 +42,7 @@ class TicketingClient(GatewayClient):
     async def take_hold(
         self, show_id: int, wanted: Mapping[str, Any], *, admission: str = "", key: str = ""
     ) -> Response:
-        """Ask for a hold; the response may be a refusal.
+        """Request a hold; the response may be a refusal.
 
         Args:
             show_id: the show.

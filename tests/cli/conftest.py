@@ -14,7 +14,7 @@ from portico.testing.running_service import run_service
 async def library(
     sqlite_databases: SQLiteDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Leaving]:
-    """The system of two services; nothing is carried between them. The commands' clock is the real one."""
+    """The system of two services; no events are delivered between them. The commands' clock is the real one."""
     shelving.failing, shelving.seen = set(), []
     clock, tries = ManualClock(datetime.now(UTC)), {"EVENT_ATTEMPTS": "2"}
     async with (

@@ -25,7 +25,7 @@ from portico.kit.calls.channel import (
 )
 
 SOON = 0.2  # seconds; timeout of a call that is meant to expire after it has reached the callee
-whoever: contextvars.ContextVar[str] = contextvars.ContextVar("whoever", default="nobody")
+current_name: contextvars.ContextVar[str] = contextvars.ContextVar("current_name", default="none")
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -97,8 +97,8 @@ class Callee:
         self.committed.set()
 
     async def context(self, scope: Any, receive: Receive, send: Send) -> None:
-        self.saw = whoever.get()
-        whoever.set("callee")
+        self.saw = current_name.get()
+        current_name.set("callee")
         await answer(send, 204)
 
 
@@ -234,10 +234,10 @@ class ChannelContract(ABC):
 
     async def test_contexts_are_separate(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
-            whoever.set("caller")
+            current_name.set("caller")
             await channel.send(calling("/context"))
 
-        assert (callee.saw, whoever.get()) == ("nobody", "caller")
+        assert (callee.saw, current_name.get()) == ("none", "caller")
 
     async def test_a_service_that_does_not_run_is_unreachable(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:

@@ -29,7 +29,7 @@ class TestComposition:
             assert list(whole.apps) == ["catalog"]
             assert not (tmp_path / "identity.db").exists()
 
-    async def test_where_nobody_issues_tokens_none_is_worth_anything(self, tmp_path: Path) -> None:
+    async def test_a_system_without_a_token_issuer_accepts_no_token(self, tmp_path: Path) -> None:
         async with Composition(library, Environment({"DATA_DIR": str(tmp_path)})) as whole:
             answers = [await ask(whole, part, "/books/greeting", "a.b.c") for part in ("gateway", "loans")]
 
@@ -46,7 +46,7 @@ class TestComposition:
 
         assert ("gateway-token-verifier" in begun, "gateway-token-verifier" in usual) == (False, True)
 
-    async def test_stopping_is_told_to_all_of_it(self, tmp_path: Path) -> None:
+    async def test_stopping_affects_every_service_and_the_gateway(self, tmp_path: Path) -> None:
         async with Composition(library, Environment({"DATA_DIR": str(tmp_path)})) as whole:
             whole.stop()
 

@@ -12,7 +12,7 @@ def asyncapi(
     name: Annotated[str | None, typer.Argument(help="A system, or a service of the current system.")] = None,
     system: Annotated[str | None, typer.Option(help="The system that the service belongs to.")] = None,
 ) -> None:
-    """Print the AsyncAPI 3.0 document. Nothing needs to run."""
+    """Print the AsyncAPI 3.0 document. The system need not run."""
     import orjson
 
     from portico.cli.environment import find_system_or_service

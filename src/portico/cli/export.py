@@ -60,7 +60,7 @@ def nginx(
     ] = None,
     out: Out = None,
 ) -> None:
-    """Print what NGINX includes in its http block. Nothing needs to run."""
+    """Print what NGINX includes in its http block. The system need not run."""
     tls = read_tls(tls_certificate, tls_key)
     if not direct:
         if target:
@@ -74,7 +74,7 @@ def nginx(
 
 @app.command()
 def traefik(system: System = None, *, gateway: Gateways = None, host: Hosts = None, out: Out = None) -> None:
-    """Print the dynamic configuration for Traefik's file provider. Nothing needs to run."""
+    """Print the dynamic configuration for Traefik's file provider. The system need not run."""
     export("traefik", system, gateway, host, folder=out)
 
 
@@ -89,7 +89,7 @@ def prometheus(
     rules: Annotated[bool, typer.Option("--rules", help="Print the alert rules instead.")] = False,
     out: Annotated[str | None, typer.Option(help="The folder to write both files to, instead of printing one.")] = None,
 ) -> None:
-    """Print the configuration of Prometheus, which scrapes all parts, or its alert rules. Nothing needs to run."""
+    """Print the configuration of Prometheus, which scrapes all parts, or its alert rules. The system need not run."""
     found = _chosen(system)
     configured, ruled, _ = monitoring_files(found, target or []).items()
     if out is None:
@@ -101,7 +101,7 @@ def prometheus(
 
 @app.command()
 def grafana(system: System = None, *, out: Out = None) -> None:
-    """Print a Grafana dashboard for the metrics that `portico export prometheus` collects. Nothing needs to run."""
+    """Print a Grafana dashboard for the metrics that `portico export prometheus` collects. The system need not run."""
     *_, (name, text) = monitoring_files(_chosen(system)).items()
     _print_or_write(text, name, out)
 
@@ -113,7 +113,7 @@ def postman(
     address: Annotated[str | None, typer.Option(help="The gateway's address. Default: its port on 127.0.0.1.")] = None,
     out: Out = None,
 ) -> None:
-    """Print a Postman collection of all operations, from the OpenAPI document. Nothing needs to run."""
+    """Print a Postman collection of all operations, from the OpenAPI document. The system need not run."""
     import asyncio
 
     from portico.cli.openapi import fetch_document

@@ -14,7 +14,7 @@ def openapi(
     name: Annotated[str | None, typer.Argument(help="A system, or a service of the current system.")] = None,
     system: Annotated[str | None, typer.Option(help="The system that the service belongs to.")] = None,
 ) -> None:
-    """Print the OpenAPI document that is served at /openapi.json. Nothing needs to run."""
+    """Print the OpenAPI document that is served at /openapi.json. The system need not run."""
     import asyncio
     import sys
 

@@ -85,7 +85,7 @@ class ShowCreated(ShowEvent, type="event.created", version=1, aggregate="event_i
 
 
 class ShowUpdated(ShowEvent, type="event.updated", version=1, aggregate="event_id"):
-    """A show was changed. `is_rescheduled` tells that its date or venue changed."""
+    """A show was changed. `is_rescheduled` is true if its date or venue changed."""
 
     is_rescheduled: bool
 

@@ -52,7 +52,7 @@ def _stock(books: Books) -> str:
     on_hand, reserved = (sum(each.level[name] for each in books.stock) for name in ("on_hand", "reserved"))
     loaded = sum(each.loaded for each in books.stock)
     return (
-        f"of {loaded} loaded pieces {on_hand} are on hand, {reserved} of them reserved:"
+        f"{on_hand} of {loaded} loaded units are on hand, {reserved} of them reserved:"
         f" {entries} ledger entries and the orders agree"
     )
 
@@ -61,7 +61,7 @@ def _payments(books: Books) -> str:
     kept = sum(books.kept().values())
     checked = {name: sum(page["checked"][name] for page in books.reconciled) for name in ("payments", "charges")}
     return (
-        f"{kept:,.2f} {CURRENCY} are kept, and the sold orders cost {books.sold_total():,.2f};"
+        f"{kept:,.2f} {CURRENCY} were charged and not refunded, and the sold orders cost {books.sold_total():,.2f};"
         f" {checked['payments']} payments were compared with {checked['charges']} charges of the provider"
     )
 

@@ -36,7 +36,7 @@ SETTINGS: Final = {
 }
 """Settings of the system that the demo starts.
 
-Holds run out while it watches, and all buyers have the same address. Password hashes are cheap, because thousands of accounts sign up
+Holds expire during the demo, and all buyers have the same address. Password hashes are cheap, because thousands of accounts sign up
 for one demo.
 """
 
@@ -156,7 +156,7 @@ async def _sell(walk: Walk, office: BoxOffice, hall: LiveHall) -> None:
 
 
 async def _serve_waiting_list(walk: Walk, office: BoxOffice) -> None:
-    walk.section("Holds run out, some cancel, and the waiting list is served")
+    walk.section("Holds expire, some buyers cancel, and the waiting list gets their seats")
     leaving = [buyer for buyer in office.buyers if buyer.cancels and buyer.bookings]
     await run_concurrently(walk.console, "cancelled", leaving, office.cancel, limit=_CONCURRENT_CANCELLATIONS)
     waiting = [buyer for buyer in office.buyers if buyer.outcome == "on the waiting list"]

@@ -15,7 +15,7 @@ class Table(TableRules, DeclarativeBase):
 
 
 class Shelf(Table):
-    """A reader's place for books: its row is locked by whoever adds one."""
+    """The shelf of a reader. Adding a book locks its row."""
 
     __tablename__ = "shelves"
 

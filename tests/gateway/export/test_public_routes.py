@@ -74,7 +74,7 @@ def proxies_over(*lines: str, services: tuple[str, ...] = ()) -> Proxies:
     return proxies_of(Policy(RouteTable(ones), own=HEALTH))
 
 
-class TestSurface:
+class TestPublicRoutes:
     @slow_examples
     @given(tables, st.sampled_from(METHODS), paths)
     def test_public_routes_are_forwarded_and_routes_for_services_are_not(

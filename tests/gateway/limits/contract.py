@@ -42,7 +42,7 @@ class LimiterContract:
 
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
 
-    async def test_nobody_waits_for_a_clock_that_was_set_back(self, limiter: Limiter, clock: ManualClock) -> None:
+    async def test_a_clock_that_is_set_back_blocks_no_caller(self, limiter: Limiter, clock: ManualClock) -> None:
         for _ in range(5):
             await limiter.take(FIVE, "ann")
 

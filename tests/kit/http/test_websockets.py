@@ -266,5 +266,5 @@ class TestEventStreams:
 
 async def _until(condition: Any) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  # what it waits for is anybody's
+        while not condition():  # noqa: ASYNC110  # the caller chooses the condition
             await asyncio.sleep(0)

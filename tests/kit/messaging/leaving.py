@@ -1,4 +1,4 @@
-"""A service that tells of readers who leave, and shelves what they had: what it publishes it is delivered too."""
+"""A service that publishes readers who leave, and consumes its own events."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any

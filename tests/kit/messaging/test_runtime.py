@@ -62,7 +62,7 @@ async def twins(host: Host) -> int:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
-        while not await condition():  # type: ignore[misc]  # noqa: ASYNC110 - what it waits for is anybody's
+        while not await condition():  # type: ignore[misc]  # noqa: ASYNC110 - the caller chooses the condition
             await asyncio.sleep(0)  # a condition that never suspends would block the loop
 
 

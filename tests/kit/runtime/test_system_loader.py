@@ -30,8 +30,8 @@ class TestFindSystem:
             find_system(name)
 
     def test_an_import_error_inside_the_module_is_raised(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "broken_shop.py").write_text("import something_that_nobody_has")
+        (tmp_path / "broken_shop.py").write_text("import missing_library")
         monkeypatch.syspath_prepend(tmp_path)
 
-        with pytest.raises(ModuleNotFoundError, match="something_that_nobody_has"):
+        with pytest.raises(ModuleNotFoundError, match="missing_library"):
             find_system("broken_shop:shop")

@@ -75,7 +75,7 @@ class TestUnusedPermissions:
         [warning] = unused_permissions(commerce)
 
         assert warning == (
-            "The role staff has the permission prodcts:write, which no service of commerce asks for. "
+            "The role staff has the permission prodcts:write, which no service of commerce requires. "
             "Did you mean products:write?"
         )
 

@@ -51,16 +51,16 @@ class TestAlive:
         assert await health.alive() == {"status": "healthy", "service": "catalog", "version": "1.2.3"}
 
     async def test_it_names_other_services(self, health: Health) -> None:
-        health.add_neighbour("identity", "http://localhost:8001", CountingProbe(OSError()))
+        health.add_called_service("identity", "http://localhost:8001", CountingProbe(OSError()))
 
         assert (await health.alive())["dependencies"] == {
             "identity": {"address": "http://localhost:8001", "status": "down"}
         }
 
     async def test_a_service_that_does_not_respond_is_unknown(self, health: Health) -> None:
-        neighbour = CountingProbe()
-        neighbour.answers.clear()
-        health.add_neighbour("identity", "http://localhost:8001", neighbour)
+        called = CountingProbe()
+        called.answers.clear()
+        health.add_called_service("identity", "http://localhost:8001", called)
 
         alive = await health.alive()
 
@@ -85,14 +85,14 @@ class TestReady:
         assert payload["failing"] == ["database"]
 
     async def test_other_services_and_caches_do_not_matter(self, health: Health) -> None:
-        neighbour, cache = CountingProbe(OSError()), CountingProbe(OSError())
-        health.add_neighbour("identity", "http://localhost:8001", neighbour)
+        called, cache = CountingProbe(OSError()), CountingProbe(OSError())
+        health.add_called_service("identity", "http://localhost:8001", called)
         health.add("cache", cache, critical=False)
 
         ready, _ = await health.ready()
 
         assert ready
-        assert (neighbour.times, cache.times) == (0, 0)
+        assert (called.times, cache.times) == (0, 0)
 
     async def test_it_is_not_ready_while_stopping(self, health: Health) -> None:
         health.stopping = True
@@ -160,7 +160,7 @@ class TestDetailed:
     async def test_reports_each_dependency_and_the_process(self, health: Health, time: ManualClock) -> None:
         health.add("database", CountingProbe())
         health.add("cache", CountingProbe(ConnectionRefusedError("redis://:hunter2@cache")), critical=False)
-        health.add_neighbour("identity", "http://localhost:8001", CountingProbe())
+        health.add_called_service("identity", "http://localhost:8001", CountingProbe())
         time.time = 61.04
 
         assert await health.detailed() == {

@@ -1,4 +1,4 @@
-"""What happens if a process dies, or a call fails, between the two services."""
+"""Changes that involve events and seating, when a process dies or a call fails between them."""
 
 import asyncio
 from functools import partial
@@ -157,8 +157,10 @@ class TestFailedCalls:
         assert (await embedded.read(show_id))["total_seats"] == 150
 
 
-class TestChangesMeanwhile:
-    async def test_are_kept_and_the_sections_get_the_next_revision(self, events: EventsService) -> None:
+class TestConcurrentChanges:
+    async def test_a_change_during_the_call_is_kept_and_the_sections_get_the_next_revision(
+        self, events: EventsService
+    ) -> None:
         show_id = (await events.create(status="ON_SALE"))["event_id"]
         exhausted = SalesExhausted(event_id=show_id, number=1)
         events.seating.before_answer = partial(events.run.receives, exhausted)
@@ -174,7 +176,7 @@ class TestChangesMeanwhile:
             ("event.updated", 3),
         ]
 
-    async def test_that_end_the_show_refuse_the_change(self, embedded: EventsService) -> None:
+    async def test_a_show_that_ends_during_the_call_is_not_changed(self, embedded: EventsService) -> None:
         show_id = (await embedded.create())["event_id"]
 
         async def cancel() -> None:

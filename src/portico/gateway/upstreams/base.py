@@ -60,7 +60,7 @@ class UpstreamResponse(Protocol):
             target: ends or aborts with the body.
 
         Returns:
-            What the body comes from. It must be told when the target is lost.
+            Source of the body. It must be notified when the target is lost.
         """
 
     async def aclose(self) -> None:

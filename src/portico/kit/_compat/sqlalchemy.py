@@ -3,7 +3,7 @@
 A connection pool has no public hook that may wait before a connection is taken; `GatedPool` adds one. `statement_key`
 is what SQLAlchemy itself finds compiled statements by.
 
-Two fast paths: `sqlalchemy_core`, which tells statements over tables from those over mapped classes, and
+Two fast paths: `sqlalchemy_core`, which distinguishes statements over tables from those over mapped classes, and
 `sqlalchemy_compiled`, which takes the driver's statement out of SQLAlchemy's compiler.
 """
 

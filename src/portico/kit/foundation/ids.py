@@ -1,6 +1,6 @@
 """Identifiers: opaque, prefixed by kind, sortable by time, equal under every collation.
 
-`IntegerIdentifier` is for an API whose document asks for numbers.
+`IntegerIdentifier` is for an API whose specification requires numbers.
 """
 
 import os

@@ -1,9 +1,21 @@
 """Typed errors for the caller. `portico.kit.http` renders them as problem details (RFC 9457).
 
-Problem ├── BadRequest 400            ├── Conflict 409               ├── TooManyRequests 429 ├── Unauthorized 401
-├── PreconditionFailed 412     ├── BadGateway 502 ├── Forbidden 403             ├── ContentTooLarge 413        ├──
-Unavailable 503 │   └── PermissionMissing     ├── UnsupportedMediaType 415   └── GatewayTimeout 504 ├── NotFound 404
-└── Unprocessable 422 └── MethodNotAllowed 405
+Problem
+├── BadRequest 400
+├── Unauthorized 401
+├── Forbidden 403
+│   └── PermissionMissing
+├── NotFound 404
+├── MethodNotAllowed 405
+├── Conflict 409
+├── PreconditionFailed 412
+├── ContentTooLarge 413
+├── UnsupportedMediaType 415
+├── Unprocessable 422
+├── TooManyRequests 429
+├── BadGateway 502
+├── Unavailable 503
+└── GatewayTimeout 504
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """PROXY protocol, versions 1 and 2: the header with which a load balancer begins a connection and names its client.
 
-The server of HTTP reads it, on connections from trusted proxies only (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt).
+The HTTP server reads it, on connections from trusted proxies only (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt).
 """
 
 import re

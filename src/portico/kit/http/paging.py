@@ -1,4 +1,4 @@
-"""Lists: the part that a request asks for, and what tells the caller where it is in the list.
+"""Lists: the page that a request selects, and the links and totals of the response.
 
 `Page` takes the parameters `skip`, `limit` and `cursor`; the response is an array with the headers `X-Total-Count` and `Link`
 (RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. The page of a cursor has no total.
@@ -28,7 +28,7 @@ PAGE = "portico.page"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest(Window):
-    """The part of a list that a request asks for. Repositories take it as a Window."""
+    """The page of a list that a request selects. Repositories take it as a Window."""
 
     request: Request
     response: Response
@@ -66,7 +66,7 @@ def _total(found: Slice[Any]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberedPageRequest(Window):
-    """The numbered page of a list that a request asks for. A cursor takes the place of the number. Pages start at 0."""
+    """The numbered page of a list that a request selects. A cursor replaces the number. Pages start at 0."""
 
     number: int
     request: Request

@@ -77,7 +77,7 @@ class Host:
     Args:
         system: the system.
         environment: source of the settings.
-        verifier_of: creates the verifier that services without their own share; called with one of them.
+        verifier_of: creates the verifier that all services without one of their own share; the argument is one of them.
         only: names of the services to run; None runs all.
         background: whether jobs, sagas, verifiers and messaging run; False for short commands.
         migrating: "upgrade" runs pending migrations, "require" raises an error if there are any.
@@ -179,7 +179,7 @@ class Host:
             return
         broker_context = self._open_broker(self.settings, self.system.name)
         if not any(each.service.publishes or each.service.consumers for each in self.placements):
-            # The embedded broker is a file of publishers and consumers. This process may have no disk for it.
+            # Only publishers and consumers need the embedded broker's file. This process may have no disk for it.
             if names_broker(self.settings):
                 self._run_in_background(self._receive_broadcasts(broker_context), "listening")
             return
@@ -234,7 +234,7 @@ class Host:
         present = {each.service.name for each in self.system.placements}
         optional = [name for name in placement.service.optional_calls if name in present]
         for name in (*placement.service.calls, *optional):
-            self._add_neighbour(context, name)
+            self._add_called_service(context, name)
         self.contexts[placement.name] = context
         context.verifier = self._verifier_for(context)
         for kind, open_resource in context.openers.items():
@@ -281,7 +281,7 @@ class Host:
         self._stack.push_async_callback(identity.aclose)
         return identity
 
-    def _add_neighbour(self, context: ServiceRuntime, name: str) -> None:
+    def _add_called_service(self, context: ServiceRuntime, name: str) -> None:
         """Add the called service `name`, with its address and state, to `/health`."""
         placement = self.system.placement(name)
 
@@ -291,7 +291,7 @@ class Host:
             if (await self.channel.send(request)).status != HTTPStatus.OK:
                 raise DependencyNotReady(f"{placement.name} is not ready")
 
-        context.health.add_neighbour(placement.name, self.address_of(placement), probe)
+        context.health.add_called_service(placement.name, self.address_of(placement), probe)
 
     @property
     def addresses(self) -> dict[str, str]:

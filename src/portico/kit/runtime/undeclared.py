@@ -1,7 +1,7 @@
 """Start-up check that `Service(…)` declares what the service's package defines and uses.
 
-An undeclared consumer would not run, an undeclared event could not be published, and the health of an undeclared
-neighbour would not be shown. A permission that no service asks for is misspelt, or serves another program.
+An undeclared consumer would not run, an undeclared event could not be published, and `/health` would not show an
+undeclared called service. A permission that no service requires is misspelt, or another program uses it.
 """
 
 import difflib
@@ -33,7 +33,7 @@ class Undeclared(RuntimeError):
     """A service's package defines or uses something that `Service(…)` does not declare."""
 
 
-def check_declarations(service: Service, neighbours: Collection[str] = ()) -> None:
+def check_declarations(service: Service, other_services: Collection[str] = ()) -> None:
     """Compare the declaration with what the service's package defines and uses.
 
     The package defines routers, consumers, jobs and sagas: modules that may define them are imported. Its functions use
@@ -45,7 +45,7 @@ def check_declarations(service: Service, neighbours: Collection[str] = ()) -> No
 
     Args:
         service: the declaration.
-        neighbours: names of the services whose clients must be declared in `calls`.
+        other_services: names of the services whose clients must be declared in `calls`.
 
     Raises:
         Undeclared: the service does not declare something that its package defines or uses.
@@ -62,16 +62,16 @@ def check_declarations(service: Service, neighbours: Collection[str] = ()) -> No
             if argument is not None and _identity(value) not in declared:
                 missing.setdefault(_identity(value), f"{module.__name__}.{name} (add it to `{argument}`)")
         for used in _used_classes(module):
-            if (advice := _advice_for(used, service, neighbours)) is not None:
+            if (advice := _advice_for(used, service, other_services)) is not None:
                 missing.setdefault(used, f"{module.__name__} uses {used.__name__} ({advice})")
     if missing:
         raise Undeclared(
-            f"The declaration of the service {service.name} lacks what its package contains: {', '.join(missing.values())}."
+            f"The service {service.name} does not declare what its package defines or uses: {', '.join(missing.values())}."
         )
 
 
 def unused_permissions(system: System, known: Collection[str] = ()) -> list[str]:
-    """Return a warning for each permission of a role that is not `known`, and that no service of the system asks for."""
+    """Return a warning for each permission of a role that is not `known`, and that no service of the system requires."""
     routes = [route for each in system.services for router in each.routers for route in router.routes]
     asked = {route.access.permission for route in routes if route.access.permission is not None} | set(known)
     wanted = {permission for permissions in system.roles.values() for permission in permissions} - asked - {"*"}
@@ -82,25 +82,25 @@ def unused_permissions(system: System, known: Collection[str] = ()) -> list[str]
             close = difflib.get_close_matches(permission, asked, 1)
             suggestion = f" Did you mean {close[0]}?" if close else ""
             warnings.append(
-                f"The role {role} has the permission {permission}, which no service of {system.name} asks for.{suggestion}"
+                f"The role {role} has the permission {permission}, which no service of {system.name} requires.{suggestion}"
             )
     return warnings
 
 
 def _texts(package: str) -> Iterator[str]:
-    """Yield the texts in the package: a permission may be asked for by a condition in a function."""
+    """Yield the texts in the package: a condition in a function may require a permission."""
     for name, module in list(sys.modules.items()):
         if f"{name}.".startswith(f"{package}."):
             yield from (each for each in vars(module).values() if isinstance(each, str))
             yield from (each for code in _codes(module) for each in code.co_consts if isinstance(each, str))
 
 
-def _advice_for(used: type[Any], service: Service, neighbours: Collection[str]) -> str | None:
+def _advice_for(used: type[Any], service: Service, other_services: Collection[str]) -> str | None:
     """Return what to add to the declaration for a class that the service uses; None if nothing is missing."""
     if issubclass(used, Client):
         name = getattr(used, "service", None)
         declared = {service.name, *service.calls, *service.optional_calls}
-        return f'add "{name}" to `calls`' if name in set(neighbours) - declared else None
+        return f'add "{name}" to `calls`' if name in set(other_services) - declared else None
     if not used.event_type or used in service.publishes or any(used in each.events for each in service.consumers):
         return None
     return "add it to `publishes`"
@@ -108,7 +108,7 @@ def _advice_for(used: type[Any], service: Service, neighbours: Collection[str]) 
 
 @cache
 def _used_classes(module: ModuleType) -> list[type[Any]]:
-    """Return the events and clients that functions of the module name. Subscribers to broadcasts publish nothing."""
+    """Return the events and clients that functions of the module use, except subscribers to broadcasts, which publish nothing."""
     imported = [each for each in vars(module).values() if isinstance(each, ModuleType)]
     named = {
         name: value

@@ -118,7 +118,7 @@ class Health:
         self._now = now
         self._started = now()
         self._own: list[_Dependency] = []
-        self._neighbours: list[_Dependency] = []
+        self._called_services: list[_Dependency] = []
         self.loop_lag = loop_lag or LoopLag()
         self.stopping = False
         """Set by the host when it begins to stop: not ready any more, but alive."""
@@ -133,9 +133,9 @@ class Health:
         """
         self._own.append(self._dependency(name, probe, critical=critical))
 
-    def add_neighbour(self, name: str, address: str, probe: Probe) -> None:
+    def add_called_service(self, name: str, address: str, probe: Probe) -> None:
         """Add another service, which `alive` shows with its address. Its failure never makes this service unready."""
-        self._neighbours.append(self._dependency(name, probe, critical=False, address=address))
+        self._called_services.append(self._dependency(name, probe, critical=False, address=address))
 
     def _dependency(self, name: str, probe: Probe, *, critical: bool, address: str | None = None) -> _Dependency:
         return _Dependency(name, probe, critical=critical, address=address, timeout=self._timeout, now=self._now)
@@ -143,11 +143,13 @@ class Health:
     async def alive(self) -> dict[str, Any]:
         """Return the body of `GET /health`: the process responds. It contains the state of other services, if any."""
         payload: dict[str, Any] = {"status": "healthy", **self._identity}
-        if self._neighbours:
-            answers = await asyncio.gather(*(each.state(self._timeout * _ALIVE_SHARE) for each in self._neighbours))
+        if self._called_services:
+            answers = await asyncio.gather(
+                *(each.state(self._timeout * _ALIVE_SHARE) for each in self._called_services)
+            )
             payload["dependencies"] = {
                 each.name: {"address": each.address, "status": answer.status}
-                for each, answer in zip(self._neighbours, answers, strict=True)
+                for each, answer in zip(self._called_services, answers, strict=True)
             }
         return payload
 
@@ -164,7 +166,7 @@ class Health:
 
     async def detailed(self) -> dict[str, Any]:
         """Return the body of `GET /health/detailed`: each dependency, and the process itself."""
-        everything = [*self._own, *self._neighbours]
+        everything = [*self._own, *self._called_services]
         answers, stats = await asyncio.gather(
             asyncio.gather(*(each.state() for each in everything)), asyncio.to_thread(process_stats)
         )
@@ -179,7 +181,7 @@ class Health:
 
     async def aclose(self) -> None:
         """Cancel probes in progress."""
-        for each in (*self._own, *self._neighbours):
+        for each in (*self._own, *self._called_services):
             await each.aclose()
 
 

@@ -90,7 +90,7 @@ async def make_booking(
     response: Response,
     admission: AdmissionHeader = None,
 ) -> Booking:
-    """Book the places of a hold; without a hold, take one first. A refusal is that of the hold, and nothing is made.
+    """Book the places of a hold; without a hold, take one first. If the hold is refused, no booking is created.
 
     The booking starts as `PENDING`. It is paid in the background; `status` shows the progress.
     """

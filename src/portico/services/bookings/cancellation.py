@@ -84,7 +84,7 @@ async def cancel_booking(
 
     A booking that is still being paid is cancelled after its running saga step has ended and the earlier ones are undone.
 
-    `ticket_ids` None stands for all tickets, `percent` (of the price of each ticket) None for that of the show.
+    Without `ticket_ids` all tickets are cancelled. Without `percent` (of the price of each ticket) the show's percentage is refunded.
 
     Raises:
         BookingNotFound: the booking does not exist, or the caller may not see it.

@@ -1,4 +1,4 @@
-"""The saga that tells buyers, and holders of transferred tickets, of a show's new date or venue.
+"""The saga that notifies buyers and holders of transferred tickets of a show's new date or venue.
 
 It publishes an event for each confirmed booking, and for each of its tickets that another user holds, in batches.
 It starts in the transaction that stores the show's change, and runs after its commit.

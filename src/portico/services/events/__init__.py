@@ -1,4 +1,4 @@
-"""Events: shows, and their life on sale. The API calls a show an event; in code an event is a message."""
+"""Events: shows, and their lifecycle on sale. The API calls a show an event; in code an event is a message."""
 
 from portico.contracts.events import ShowCreated, ShowDeleted, ShowStatusChanged, ShowUpdated
 from portico.kit import Service
@@ -9,7 +9,7 @@ from portico.services.events.status_scheduler import StatusScheduler, open_statu
 
 service = Service(
     name="events",
-    summary="Events: dates, venues, prices and their life on sale",
+    summary="Events: dates, venues, prices and the lifecycle of shows on sale",
     module=__name__,
     routers=[api.router],
     consumers=[consumers.apply_exhaustion],

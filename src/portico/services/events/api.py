@@ -41,7 +41,9 @@ from portico.services.events.models import Show
 from portico.services.events.repository import ShowFilter, Shows, records_of
 from portico.services.events.schemas import RecordRead, ShowCreate, ShowRead, ShowUpdate, StatusChange
 
-router = Router(prefix="/events", tags=["events"], description="Events: dates, venues, prices and their life on sale")
+router = Router(
+    prefix="/events", tags=["events"], description="Events: dates, venues, prices and the lifecycle of shows on sale"
+)
 
 LONGEST_QUERY: Final = 200
 EventsWriter = Annotated[Principal, permitted("events:write")]

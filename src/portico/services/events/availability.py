@@ -30,7 +30,7 @@ class _Count:
 
 
 class AvailableSeats:
-    """Tells how many places of shows are available.
+    """Finds how many places of shows are available.
 
     Concurrent readers of a show share a call. A call that failed counts as an answer for a second too, so that an outage of
     seating does not slow readers down.

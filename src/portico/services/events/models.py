@@ -59,7 +59,7 @@ class Show(Table):
     `sale_ends_at` and `refundable_until` are None while they follow the date of the show. `local_date` is the date in the
     show's time zone; it, `category_key` and `venue_words` are for filters. `sold_out_by_hand` tells that an administrator set
     SOLD_OUT. `open_at` and `complete_at` are when the show becomes ON_SALE and COMPLETED by itself; None if it does not.
-    `is_exhausted` tells that every place is sold, as the message number `exhausted_number` of seating said.
+    `is_exhausted`: every place is sold, according to the message `exhausted_number` of seating.
     """
 
     __tablename__ = "shows"

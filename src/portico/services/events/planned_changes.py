@@ -143,7 +143,7 @@ async def _lock_unplanned(work: UnitOfWork, show_id: ShowId, changes: dict[str, 
 
 
 async def _finish(context: ServiceContext, show_id: ShowId, *, is_new: bool = False) -> _Outcome:
-    """Ask seating about the planned change of a show, and make it. Drop it if it is refused.
+    """Request a show's planned change from seating, and make it. Drop it if it is refused.
 
     It begins again if the show has changed meanwhile: seating has then seen another revision than the one that it gets.
     What seating accepted of a change that is dropped, it takes back with the next event of the show.

@@ -119,7 +119,7 @@ class PlannedChanges:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record of the outbox: the message about a change of a show. `processed` tells that it was published."""
+    """A record of the outbox: the message about a change of a show. `processed` is true once it is published."""
 
     aggregate_id: str
     event_type: str

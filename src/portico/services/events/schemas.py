@@ -197,7 +197,7 @@ class ShowRead(Schema):
 
 
 class RecordRead(Schema):
-    """A record of the outbox: the message about a change. `processed` tells that it was published."""
+    """A record of the outbox: the message about a change. `processed` is true once it is published."""
 
     aggregate_id: str
     aggregate_type: Literal["EVENT"] = "EVENT"

@@ -57,7 +57,7 @@ class ReportedAmount:
 
 
 class PaymentKey(Table):
-    """The payment that an idempotency key stands for; without a payment, the key was voided before it was used."""
+    """The payment of an idempotency key. Without a payment, the key was voided before it was used."""
 
     __tablename__ = "payment_keys"
 

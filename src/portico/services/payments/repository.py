@@ -44,7 +44,7 @@ class Payments(Repository[Payment]):
         return Payment.user_id == caller.user_id
 
     async def exists(self, payment_id: str) -> bool:
-        """Whether there is such a payment. The row is not loaded, so that it can be read later under its lock."""
+        """Return whether the payment exists. The row is not loaded, so that it can be read later under its lock."""
         found = await self.source.one(select(Payment.payment_id).where(Payment.payment_id == payment_id))
         return found is not None
 
@@ -72,7 +72,7 @@ class Payments(Repository[Payment]):
         return {payment.payment_id: payment for payment in found}
 
     async def existing_ids(self, payment_ids: Iterable[PaymentId]) -> set[PaymentId]:
-        """Return those of these ids that belong to a payment."""
+        """Return the ids that belong to a payment."""
         return set(await self.source.all(select(Payment.payment_id).where(Payment.payment_id.in_(list(payment_ids)))))
 
 
@@ -87,7 +87,7 @@ class Refunds:
         return await self.source.one(select(Refund).where(Refund.payment_id == payment_id, Refund.key == key))
 
     async def exists(self, refund_id: str) -> bool:
-        """Whether there is such a refund. The row is not loaded, so that it can be read later under its lock."""
+        """Return whether the refund exists. The row is not loaded, so that it can be read later under its lock."""
         return await self.source.one(select(Refund.refund_id).where(Refund.refund_id == refund_id)) is not None
 
     async def processing(self, payment_id: PaymentId) -> Sequence[Refund]:
@@ -123,15 +123,15 @@ class Refunds:
 
 
 async def claim_keys(work: UnitOfWork, keys: Sequence[tuple[str, PaymentId | None]]) -> Sequence[bool]:
-    """Let each key stand for its payment, or for none if it is voided; return which keys were not taken."""
+    """Store each key with its payment, or without one if it is voided. Return whether each key was new."""
     rows = [{"key": key, "payment_id": payment_id, "created_at": work.now} for key, payment_id in keys]
     return await insert_all_if_absent(work, _KEYS, rows)
 
 
 async def record_successes(work: UnitOfWork, charges: Sequence[tuple[Payment, str]]) -> Sequence[bool]:
-    """Record that payments succeeded, each with the id of its charge; return which had not changed since they were read.
+    """Record that payments succeeded, each with the id of its charge. Return whether each was unchanged since it was read.
 
-    Nearly every charge ends here, with one statement for many instead of a lock, a read and an update for each.
+    Nearly every charge ends here. One statement for many payments replaces a lock, a read and an update for each.
     """
     rows = [
         {

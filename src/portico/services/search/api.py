@@ -95,7 +95,7 @@ async def search_shows(
     """
     index = context.resource(ShowIndex)  # type: ignore[type-abstract]  # the declared type is the interface
     after = None if page.cursor is None else _position(page.cursor)
-    # One show more than the page has tells whether there is another page.
+    # If the query finds one show more than the page has, there is another page.
     found, results = await service.search_shows(reads, index, query, limit=page.limit + 1, skip=page.skip, after=after)
     terms = query.terms or ()
     shown = [_shown(each.document, each.position, terms, explained=explain) for each in found[: page.limit]]

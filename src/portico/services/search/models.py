@@ -34,7 +34,7 @@ class Base(TableRules, DeclarativeBase):
 
 
 class ShowDocument(Base):
-    """The newest state of a show, as events told it. An index can be rebuilt from these rows alone.
+    """The newest state of a show, from its events. An index can be rebuilt from these rows alone.
 
     The row of a deleted show stays, so that a late event does not restore the show. `event_revision` is the show's
     revision in the newest event.

@@ -22,13 +22,13 @@ class Base(TableRules, DeclarativeBase):
 
 
 class Show(Base):
-    """What the events told of a show, and the version of its places.
+    """A show, as its events describe it, and the version of its places.
 
     `event_revision` is the show's revision in the newest event, `layout_revision` that of the stored sections. `version`
     increases with each change of a place; `layout_version` is that of the newest change of the sections. `is_closed` tells
     that the show was deleted, or is about to be: none of its places can be held.
 
-    `is_exhausted` tells that every place that is not blocked is sold; `exhaustion_number` counts the changes of it.
+    `is_exhausted`: every place that is not blocked is sold; `exhaustion_number` counts the changes of it.
     """
 
     __tablename__ = "shows"

@@ -24,10 +24,10 @@ class CheckIn(Base):
 
     The ACTIVE one of a ticket counts. An earlier scan that arrives later supersedes it: two people came with one ticket.
 
-    serial: that of the code that was scanned.
-    scan_id: the scanner's name for the scan; a repeat with it has the same answer.
+    serial: serial of the scanned code.
+    scan_id: id that the scanner chose; a repeat with the same id gets the same response.
     checked_in_at: when the code was scanned.
-    created_at: when the scan arrived here.
+    created_at: when the server received the scan.
     changed_at: when the row changed last; the manifest lists rows by it.
     """
 

@@ -53,7 +53,7 @@ class SignInNeeded:
 
 @dataclass(frozen=True, slots=True)
 class ConsentNeeded:
-    """The user must allow the client what it asks for."""
+    """The user must consent to what the client requests."""
 
     client: OAuthClient
     request: AuthorizationRequest

@@ -54,7 +54,7 @@ class NewUser:
 async def create_account(context: ServiceContext, new: NewUser, *, actor: str = "operator") -> UserId:
     """Create an account in a transaction of its own.
 
-    Raises EmailInvalid, EmailTaken, RoleUnknown, HashingBusy, and what a new password can be rejected for.
+    Raises EmailInvalid, EmailTaken, RoleUnknown, HashingBusy, and the problems of an unacceptable password.
     """
     email = Email.parse(new.email)
     password_hash = await context.resource(PasswordHasher).hash(new.password)

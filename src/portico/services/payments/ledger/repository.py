@@ -81,7 +81,7 @@ async def balances(reader: Reader) -> list[Balance]:
 
 
 async def imbalances(reader: Reader, transaction_ids: Iterable[TransactionId]) -> list[Imbalance]:
-    """Return those of these transactions whose entries do not sum to zero."""
+    """Return the transactions whose entries do not sum to zero."""
     total = func.sum(_E.amount_minor)
     statement: Any = (
         select(_E.transaction_id, _T.payment_id, _E.currency, total.label("minor"))

@@ -13,7 +13,7 @@ _MOST_POSITIONS: Final = 16_383  # PostgreSQL stores larger positions as this on
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """A term with the words of the index that it may stand for if it has typos."""
+    """A term with the words of the index that match it with typos."""
 
     term: Term
     misspelled: tuple[str, ...] = ()

@@ -167,7 +167,7 @@ class SearchStatements:
         return f"s.show_id IN ({self._full_text.matching(self._slot, parameter, fields)})"
 
     def _conditions(self, query: SearchQuery) -> tuple[dict[Facet, str], list[str]]:
-        """Return the conditions by the facet that does not count with them, and those without a facet."""
+        """Return the conditions by the facet whose counts ignore them, and the conditions that every facet uses."""
         filters: dict[Facet, str] = {}
         others: list[str] = []
         if query.status is not None:

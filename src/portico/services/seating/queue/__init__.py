@@ -1,1 +1,1 @@
-"""The waiting room: who wants to buy while many others do joins a queue, and is admitted in the order of arrival."""
+"""The waiting room: when many users want to buy, they join a queue and are admitted in the order of arrival."""

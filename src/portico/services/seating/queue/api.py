@@ -29,7 +29,7 @@ Writer = Annotated[QueueWriter, provided(QueueWriter)]
 async def join_queue(
     event_id: ShowId, caller: SignedIn, writer: Writer, rooms: Rooms, response: Response
 ) -> QueueEntryRead:
-    """Join the waiting room of a show. Who is in it already keeps the place, and the status is 200."""
+    """Join the waiting room of a show. A user who is in it already keeps the place; the status is 200."""
     entry, position = await writer.join(event_id, caller.user_id)
     rooms.forget(event_id)
     rooms.wake()

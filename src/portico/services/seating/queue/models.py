@@ -12,11 +12,12 @@ from portico.services.seating.queue.domain import EntryStatus
 
 
 class QueueRow(Base):
-    """The queue of a show. Who changes the queue or one of its entries locks this row first, once per batch.
+    """The queue of a show. Each batch of changes to the queue or its entries locks this row first.
 
     `last_number` is the number of the newest entry, `admitted_through` that of the last admitted one: no entry up to it waits.
     `waiting` and `shopping` count the entries that wait and those that are admitted. `rate` is the number of admissions in
-    a million seconds at `rated_at`, as a moving average. `due_at` is when the queue is processed next; `is_active` whether it is at all.
+    a million seconds at `rated_at`, as a moving average. `due_at` is when the queue is processed next; it is only
+    processed if `is_active`.
     """
 
     __tablename__ = "queues"
@@ -54,7 +55,7 @@ class QueueEntry(Base):
 
 
 class LedgerRow(Base):
-    """A record of the ledger of a queue: that an entry joined, was admitted or left before it was."""
+    """A record of a queue's ledger: an entry joined, was admitted, or left before admission."""
 
     __tablename__ = "queue_ledger"
 

@@ -140,7 +140,7 @@ async def oldest_waiting(reader: Reader, show_id: ShowId, limit: int) -> list[En
 
 
 async def admitted_among(reader: Reader, show_id: ShowId, numbers: Collection[int]) -> dict[int, Entry]:
-    """Return those of these entries that are admitted, by number."""
+    """Return the entries that are admitted, by number."""
     found = select(*ENTRIES.c).where(
         ENTRIES.c.show_id == show_id, ENTRIES.c.number.in_(list(numbers)), ENTRIES.c.status == "ADMITTED"
     )

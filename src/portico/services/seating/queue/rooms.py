@@ -40,7 +40,7 @@ class Follower:
 
 
 class WaitingRooms:
-    """Processes queues, and tells users their position, from the numbers of the entries and the state of the queue.
+    """Processes queues, and computes the positions of users from the numbers of the entries and the state of the queue.
 
     Args:
         context: the service.

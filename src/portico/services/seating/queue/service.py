@@ -26,7 +26,7 @@ class Change:
     """A requested change of a show's queue.
 
     show_id: the show.
-    user_id: the user whose entry it concerns; None only admits who is next.
+    user_id: the user whose entry it changes; None only admits the next users.
     act: makes the change in a batch that has the user's live entry.
     """
 
@@ -38,7 +38,7 @@ class Change:
 async def change_queues(
     work: UnitOfWork, changes: Sequence[Change], limits: Limits, holders: Mapping[ShowId, int]
 ) -> Sequence[Any | Problem]:
-    """Apply `changes` in order, and admit who is next in the queues of their shows. Return each result or problem.
+    """Apply `changes` in order, and admit the next users in the queues of these shows. Return each result or problem.
 
     Args:
         work: the transaction.

@@ -15,7 +15,7 @@ from portico.services.seating.settings import SeatingSettings
 
 
 class QueueWriter:
-    """Changes queues for many callers in few transactions. Each change also admits who is next.
+    """Changes queues for many callers in few transactions. Each change also admits the next users.
 
     `holders` is how many users hold places of a show without admission, in mode AUTO, as of a second ago.
 
@@ -41,7 +41,7 @@ class QueueWriter:
         await self._submit(show_id, user_id, QueueBatch.leave)
 
     async def advance(self, show_id: ShowId) -> None:
-        """End admissions whose time is over, and admit who is next."""
+        """End expired admissions, and admit the next users."""
         await self._group.submit(Change(show_id))
 
     async def _submit(self, show_id: ShowId, user_id: UserId, method: Any) -> Any:
