@@ -17,6 +17,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as conformance
@@ -53,7 +54,7 @@ class Fuzzing:
     last: frozenset[str] = frozenset()
 
     async def run(self) -> int:
-        """Call every operation; return the number of operations. Raises the error of the first failed check."""
+        """Call every operation; return the number of operations. Raises AssertionError for the first response that fails a check."""
         loop = asyncio.get_running_loop()
         document = (await self.service.anonymous.get("/openapi.json")).json()
         return await asyncio.to_thread(self._run, document, loop)
@@ -85,7 +86,11 @@ class Fuzzing:
             if rounds % 2 == 0:
                 self._use_known_values(case, rounds)
             response = asyncio.run_coroutine_threadsafe(self._send(case, self.bearers[turn]), loop)
-            case.validate_response(response.result(), checks=_CHECKS)
+            try:
+                case.validate_response(response.result(), checks=_CHECKS)
+            except FailureGroup as failures:
+                # It is no Exception, and would end the loop that every asynchronous test and fixture runs in.
+                raise AssertionError(str(failures)) from None
 
         run: Callable[[], None] = call
         try:
