@@ -108,10 +108,14 @@ def add_import_paths() -> None:
 
 
 def system_name(name: str | None, settings: Settings) -> str:
-    """Return `name`, else the value of PORTICO_SYSTEM, else the system of the project in the working directory, else commerce."""
+    """Return `name`, else the value of PORTICO_SYSTEM, else the system of the project in the working directory, else commerce.
+
+    Raises:
+        CommandError: none is named, and the working directory is a folder inside a project.
+    """
     if found := name or settings.portico_system:
         return found
-    project = Project.at(Path.cwd())
+    project = Project.here()
     return project.system if project else DEFAULT_SYSTEM
 
 

@@ -65,12 +65,8 @@ def _current_project() -> "Project":
     from portico.cli.project import Project
     from portico.kit.foundation.errors import CommandError
 
-    here = Path.cwd()
-    if (found := Project.at(here)) is not None:
+    if (found := Project.here()) is not None:
         return found
-    above = next((each for each in here.parents if Project.at(each) is not None), None)
-    if above is not None:
-        raise CommandError(f"The project is in {above}.", f"Run the command there: cd {above}")
     raise CommandError(
         "There is no Portico project in this folder.",
         "Create one with `portico new project shop`, then run the command in its folder.",

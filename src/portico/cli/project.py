@@ -42,6 +42,20 @@ class Project:
             )
         return cls(folder, system)
 
+    @classmethod
+    def here(cls) -> Self | None:
+        """Return the project in the working directory, or None.
+
+        Raises:
+            CommandError: the working directory is a folder inside a project, or its pyproject.toml cannot be used.
+        """
+        folder = Path.cwd()
+        if (found := cls.at(folder)) is not None:
+            return found
+        if above := next((each for each in folder.parents if cls.at(each) is not None), None):
+            raise CommandError(f"The project is in {above}.", f"Run the command there: cd {above}")
+        return None
+
     @property
     def module(self) -> str:
         """The module of the system, such as `shop.systems`."""

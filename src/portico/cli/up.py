@@ -30,7 +30,9 @@ _MAX_PORT = 65_535
 
 SystemName = Annotated[
     str | None,
-    typer.Argument(help="A shipped system, or an import path (shop.systems:shop); this project's if omitted."),
+    typer.Argument(
+        help="A shipped system, or an import path (shop.systems:shop). Default: this project's, or commerce."
+    ),
 ]
 Port = Annotated[list[str] | None, typer.Option(help="A service's port: identity=9001. May be repeated.")]
 FreePorts = Annotated[bool, typer.Option("--free-ports", help="Use any free port for each part.")]

@@ -65,6 +65,16 @@ class TestProject:
 
         assert "The system shop has no service 'nothing'. It has identity, catalog." in shown.stderr
 
+    @pytest.mark.parametrize(
+        "arguments",
+        [["run", "items"], ["up"], ["up", "--reload"], ["migrate", "status"], ["new", "service", "items"]],
+    )
+    def test_is_not_mistaken_for_a_shipped_system_in_a_folder_inside_it(self, arguments: list[str], shop: Path) -> None:
+        refused = run_portico(shop / "src", *arguments)
+
+        assert refused.returncode == 2
+        assert f"The project is in {shop}.\n  Run the command there: cd {shop}" in refused.stderr
+
     def test_is_shown_with_the_shipped_systems(self, shop: Path) -> None:
         shown = run_portico(shop, "systems")
 
