@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from portico.demo.invariants import Books, Stock
+from portico.demo.invariants import ShopRecords, Stock
 
 LAMP = "prod_lamp"
 
@@ -38,9 +38,9 @@ LEDGER = (entry("receipt", 10), entry("reservation", 2), entry("reservation", 2)
 
 
 @pytest.fixture
-def books() -> Books:
+def records() -> ShopRecords:
     """Ten lamps: two are shipped, two are reserved; one order of two was cancelled and refunded."""
-    return Books(
+    return ShopRecords(
         placed=["one", "two", "three"],
         orders=[order("one", "shipped"), order("two", "confirmed"), order("three", "cancelled")],
         stock=[stock(8, 2, *LEDGER)],
@@ -56,10 +56,10 @@ def books() -> Books:
     )
 
 
-class TestBooks:
-    def test_that_agree_have_no_mismatches(self, books: Books) -> None:
-        assert books.mismatches() == []
-        assert books.sold_total() == sum(books.kept().values()) == 40.0
+class TestShopRecords:
+    def test_that_agree_have_no_mismatches(self, records: ShopRecords) -> None:
+        assert records.mismatches() == []
+        assert records.sold_total() == sum(records.kept().values()) == 40.0
 
     @pytest.mark.parametrize(
         ("others", "message"),
@@ -82,18 +82,18 @@ class TestBooks:
             ({"dead_letters": [{"letter": "orders/1"}]}, "orders/1"),
         ],
     )
-    def test_that_disagree_name_the_mismatch(self, books: Books, others: dict[str, Any], message: str) -> None:
-        assert message in "\n".join(replace(books, **others).mismatches())
+    def test_that_disagree_name_the_mismatch(self, records: ShopRecords, others: dict[str, Any], message: str) -> None:
+        assert message in "\n".join(replace(records, **others).mismatches())
 
-    def test_an_unsettled_order_is_a_mismatch(self, books: Books) -> None:
-        [*others, _] = books.orders
+    def test_an_unsettled_order_is_a_mismatch(self, records: ShopRecords) -> None:
+        [*others, _] = records.orders
 
-        assert "order three is still paid" in replace(books, orders=[*others, order("three", "paid")]).mismatches()
+        assert "order three is still paid" in replace(records, orders=[*others, order("three", "paid")]).mismatches()
 
-    def test_duplicate_and_unsent_mails_are_mismatches(self, books: Books) -> None:
-        more = [*books.mails, mail("two", "order-confirmed", status="failed")]
+    def test_duplicate_and_unsent_mails_are_mismatches(self, records: ShopRecords) -> None:
+        more = [*records.mails, mail("two", "order-confirmed", status="failed")]
 
-        assert replace(books, mails=more).mail_mismatches() == [
+        assert replace(records, mails=more).mail_mismatches() == [
             "order two has the mail order-confirmed 2 times",
             "the mail order-confirmed about two is failed",
         ]

@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass, replace
 
 from portico.demo.accounts import Account, sign_in, sign_up
-from portico.demo.books import BookReader
 from portico.demo.crowd import Crowd
 from portico.demo.probes import check_system
 from portico.demo.product_import import load_products
 from portico.demo.progress import progress_bar
 from portico.demo.shelf import Shelf
+from portico.demo.shop_records import ShopRecordsReader
 from portico.demo.single_orders import SingleOrders
 from portico.demo.supervised_system import SupervisedSystem
-from portico.demo.tables import books_table, orders_table
+from portico.demo.tables import comparison_table, orders_table
 from portico.demo.walkthrough import Walk
 from portico.gateway_client import ExpectationFailed
 
@@ -69,7 +69,7 @@ async def walk_commerce(walk: Walk, scope: Scope, staff: Account, own: Supervise
         await crowd.shop(None, ())
     placed = [*single.placed, *crowd.placed]
     users = {account.user_id for account in (jane, john, *crowd.customers)}
-    await _reconcile(walk, BookReader(walk, staff, shelf, placed, users), own)
+    await _reconcile(walk, ShopRecordsReader(walk, staff, shelf, placed, users), own)
 
 
 async def _sign_up(walk: Walk, suffix: str) -> tuple[Account, Account]:
@@ -78,26 +78,26 @@ async def _sign_up(walk: Walk, suffix: str) -> tuple[Account, Account]:
     return jane, john
 
 
-async def _reconcile(walk: Walk, reader: BookReader, own: SupervisedSystem | None) -> None:
+async def _reconcile(walk: Walk, reader: ShopRecordsReader, own: SupervisedSystem | None) -> None:
     """Wait until all work is done, and print whether orders, stock, payments and mails agree. Raises ExpectationFailed."""
     walk.section("Reconciliation")
     await _wait_until_settled(walk, reader)
     until = time.monotonic() + _QUIET_WITHIN
-    books = await reader.read()
-    while books.mismatches() and time.monotonic() < until:
+    records = await reader.read()
+    while records.mismatches() and time.monotonic() < until:
         await asyncio.sleep(_POLL)
-        books = await reader.read()
+        records = await reader.read()
     if own is not None:
-        books = replace(books, dead_letters=await own.dead_letters())
-    mismatches = books.mismatches()
-    walk.console.print(orders_table(books))
-    walk.console.print(books_table(books))
+        records = replace(records, dead_letters=await own.dead_letters())
+    mismatches = records.mismatches()
+    walk.console.print(orders_table(records))
+    walk.console.print(comparison_table(records))
     if mismatches:
         more = f"\n  and {len(mismatches) - _MAX_PRINTED} more" if len(mismatches) > _MAX_PRINTED else ""
-        raise ExpectationFailed("The books do not agree:\n  " + "\n  ".join(mismatches[:_MAX_PRINTED]) + more)
+        raise ExpectationFailed("The records do not agree:\n  " + "\n  ".join(mismatches[:_MAX_PRINTED]) + more)
 
 
-async def _wait_until_settled(walk: Walk, reader: BookReader) -> None:
+async def _wait_until_settled(walk: Walk, reader: ShopRecordsReader) -> None:
     with progress_bar(walk.console) as progress:
         task = progress.add_task("settled", total=len(reader.placed))
 

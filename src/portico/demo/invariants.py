@@ -37,7 +37,7 @@ class Stock:
 
 
 @dataclass(frozen=True)
-class Books:
+class ShopRecords:
     """The data of all services after a walkthrough.
 
     Args:

@@ -19,8 +19,8 @@ from portico.demo.gates import Gates
 from portico.demo.hall_picture import NAMES, counts_of, svg_picture, terminal_picture
 from portico.demo.probes import check_system
 from portico.demo.progress import run_beside, run_concurrently
+from portico.demo.show_records import read_records
 from portico.demo.supervised_system import SupervisedSystem
-from portico.demo.ticket_books import read_books
 from portico.demo.walkthrough import Walk
 from portico.gateway_client import ExpectationFailed
 from portico.ticketing_client import TicketingClient
@@ -190,20 +190,20 @@ async def _reconcile(
     walk: Walk, organizer: TicketingClient, hall: LiveHall, codes: Sequence[str], own: SupervisedSystem | None
 ) -> None:
     walk.section("Reconciliation")
-    read = partial(read_books, organizer, hall.show_id, len(codes))
-    books = await read()
+    read = partial(read_records, organizer, hall.show_id, len(codes))
+    records = await read()
 
     async def agree() -> bool:
-        nonlocal books
-        books = await read()
-        return not books.mismatches()
+        nonlocal records
+        records = await read()
+        return not records.mismatches()
 
     try:
-        await walk.until(agree, within=_WITHIN, what="the books agree", every=_POLL)
+        await walk.until(agree, within=_WITHIN, what="the records agree", every=_POLL)
     except ExpectationFailed as error:
-        raise ExpectationFailed("The books do not agree:\n  " + "\n  ".join(books.mismatches()[:10])) from error
+        raise ExpectationFailed("The records do not agree:\n  " + "\n  ".join(records.mismatches()[:10])) from error
     finally:
-        walk.console.print(books.table())
+        walk.console.print(records.table())
     if own is not None:
         walk.check(not await own.dead_letters(), "no event is a dead letter")
 

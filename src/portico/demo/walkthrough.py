@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from portico.gateway_client import (
-    LONGEST_RETRY_AFTER,
+    MAX_RETRY_AFTER,
     ExpectationFailed,
     GatewayClient,
     HttpTransport,
@@ -109,7 +109,7 @@ class Walk:
             if response.status != HTTPStatus.TOO_MANY_REQUESTS:
                 break
             pause = float(response.headers.get("retry-after", "1"))
-            if pause > LONGEST_RETRY_AFTER:
+            if pause > MAX_RETRY_AFTER:
                 raise ExpectationFailed(f"{response.request}: rate limited, retry after {pause:.0f} s")
             self.console.print(
                 Text(f"  … {response.request}: rate limited (429), waiting {pause:.0f} s", style="yellow")

@@ -1,4 +1,4 @@
-"""The books of a show: its seats, bookings, tickets, money and queue must agree."""
+"""The records of a show: its seats, bookings, tickets, money and queue must agree."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from portico.ticketing_client import TicketingClient
 
 
 @dataclass(frozen=True, kw_only=True)
-class TicketBooks:
+class ShowRecords:
     """What the services say of a show.
 
     Args:
@@ -36,7 +36,7 @@ class TicketBooks:
     codes: int
 
     def mismatches(self) -> list[str]:
-        """Return where the books differ, as sentences."""
+        """Return where the records differ, as sentences."""
         return [
             *self._seat_mismatches(),
             *self._ticket_mismatches(),
@@ -142,8 +142,8 @@ class TicketBooks:
         return [each for each in self.bookings if each["confirmedAt"] is not None]
 
 
-async def read_books(organizer: TicketingClient, show_id: int, codes: int) -> TicketBooks:
-    """Return the books of a show, read through the gateway. Raises ExpectationFailed.
+async def read_records(organizer: TicketingClient, show_id: int, codes: int) -> ShowRecords:
+    """Return the records of a show, read through the gateway. Raises ExpectationFailed.
 
     Args:
         organizer: a client with the permissions of an organizer.
@@ -154,7 +154,7 @@ async def read_books(organizer: TicketingClient, show_id: int, codes: int) -> Ti
     ids = {each["bookingId"] for each in bookings}
     payments = await organizer.items("/api/payments", "payments")
     check_ins = await organizer.items(f"/api/check-ins?eventId={show_id}", "checkIns")
-    return TicketBooks(
+    return ShowRecords(
         inventory=await organizer.get(f"/api/inventory/{show_id}"),
         mismatches_found=(await organizer.get(f"/api/inventory/{show_id}/reconcile"))["mismatches"],
         bookings=bookings,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.demo.accounts import Account
-from portico.demo.invariants import Books, Stock
+from portico.demo.invariants import ShopRecords, Stock
 from portico.demo.shelf import Shelf
 from portico.demo.walkthrough import Walk
 from portico.gateway_client import next_link
@@ -14,7 +14,7 @@ _PAGE = 500
 
 
 @dataclass(frozen=True)
-class BookReader:
+class ShopRecordsReader:
     """Reads the data that a walkthrough left.
 
     Args:
@@ -37,7 +37,7 @@ class BookReader:
         found = await self._read_pages("/orders", lambda order: bool(order["order_id"] == first))
         return [order for order in found if order["user_id"] in self.users]
 
-    async def read(self) -> Books:
+    async def read(self) -> ShopRecords:
         """Return everything except dead letters, which no service serves. Raises ExpectationFailed."""
         orders = await self.orders()
         ids = {order["order_id"] for order in orders}
@@ -46,7 +46,7 @@ class BookReader:
         mails = await self._read_pages(
             "/notifications", lambda mail: (mail["order_id"], mail["template"]) == (first, "order-confirmed")
         )
-        return Books(
+        return ShopRecords(
             placed=self.placed,
             orders=orders,
             stock=[await self._stock(row) for row in self.shelf.all],
