@@ -97,7 +97,7 @@ class SearchService:
         for event in self.shows.values():
             show = Document.of_event(event)
             if (tier := show.texts.tier(terms)) is not None:
-                ranked.append((show.texts.matched(terms), (tier, show.standing, show.starts_at, int(show.event_id))))
+                ranked.append((show.texts.matched(terms), (tier, show.status_rank, show.starts_at, int(show.event_id))))
         most = max((matched for matched, _ in ranked), default=0)
         return [key[-1] for _, key in sorted((matched, key) for matched, key in ranked if matched == most)]
 

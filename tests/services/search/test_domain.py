@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from portico.services.search.domain import (
     FIELDS,
-    LONGEST_HIGHLIGHT,
+    MAX_HIGHLIGHT_LENGTH,
     RELAXED,
     Term,
     Texts,
@@ -197,7 +197,7 @@ class TestHighlights:
         assert found.startswith("…word")
         assert found.endswith("word…")
         assert "<em>queen</em>" in found
-        assert len(found) < LONGEST_HIGHLIGHT + 20
+        assert len(found) < MAX_HIGHLIGHT_LENGTH + 20
 
     @given(st.text(max_size=500), st.lists(st.tuples(st.integers(0, 499), st.integers(1, 40)), min_size=1))
     def test_only_em_is_markup(self, text: str, places: list[tuple[int, int]]) -> None:

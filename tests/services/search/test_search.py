@@ -45,7 +45,7 @@ class TestSearch:
 
         assert found["explanation"] == {
             "tier": 7,
-            "standing": 0,
+            "status_rank": 0,
             "terms": [
                 {"term": "quene", "field": "event_name", "word": "queen", "match": "typo", "typos": 1},
                 {"term": "arena", "field": "venue_name", "word": "arena", "match": "exact", "typos": 0},

@@ -34,17 +34,17 @@ from portico.services.search.schemas import RebuildRead, SearchRead
 router = Router(prefix="/search", tags=["search"], description="Search for shows, and rebuilds of its index")
 
 Rebuilding = Annotated[Principal, permitted("search:write")]
-LONGEST_QUERY: Final = 200
+MAX_QUERY_LENGTH: Final = 200
 
 
 async def _query(
     q: Annotated[
         str | None,
-        Query(max_length=LONGEST_QUERY, description='Words; the last one may be incomplete. "…" is exact'),
+        Query(max_length=MAX_QUERY_LENGTH, description='Words; the last one may be incomplete. "…" is exact'),
     ] = None,
     status: ShowStatus | None = None,
-    category: Annotated[str | None, Query(max_length=LONGEST_QUERY)] = None,
-    venue: Annotated[str | None, Query(max_length=LONGEST_QUERY, description="Words that the venue has")] = None,
+    category: Annotated[str | None, Query(max_length=MAX_QUERY_LENGTH)] = None,
+    venue: Annotated[str | None, Query(max_length=MAX_QUERY_LENGTH, description="Words that the venue has")] = None,
     date_from: Annotated[
         DateOrMoment | None, Query(description="A time, or a date in the show's time zone; included")
     ] = None,
@@ -119,7 +119,7 @@ def _shown(show: Document, position: Position, terms: tuple[Term, ...], *, expla
     if explained:
         shown["explanation"] = {
             "tier": position.tier,
-            "standing": position.standing,
+            "status_rank": position.status_rank,
             "terms": [_explained(show, each) for each in terms],
         }
     return shown

@@ -14,10 +14,16 @@ from portico.contracts.events import ShowEvent, ShowId, ShowStatus
 from portico.kit.foundation import fold
 from portico.services.search.domain import FIELDS, Texts
 
-LONGEST_LABEL: Final = 255  # letters of a category or venue that can be filtered by
+MAX_LABEL_LENGTH: Final = 255  # letters of a category or venue that can be filtered by
 PRICE_DECIMALS: Final = 4  # the largest number of decimals of any currency
 
-_STANDINGS: Final[dict[ShowStatus, int]] = {"ON_SALE": 0, "UPCOMING": 1, "SOLD_OUT": 1, "CANCELLED": 2, "COMPLETED": 2}
+_STATUS_RANKS: Final[dict[ShowStatus, int]] = {
+    "ON_SALE": 0,
+    "UPCOMING": 1,
+    "SOLD_OUT": 1,
+    "CANCELLED": 2,
+    "COMPLETED": 2,
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -72,9 +78,9 @@ class Document:
         return Texts({field: getattr(self, field) or "" for field in FIELDS})
 
     @property
-    def standing(self) -> int:
+    def status_rank(self) -> int:
         """The order of the status in results: on sale, still to come, ended."""
-        return _STANDINGS[self.status]
+        return _STATUS_RANKS[self.status]
 
     @property
     def starts_at(self) -> int:
@@ -96,12 +102,12 @@ class Document:
         return {
             "show_id": int(self.event_id),
             "fingerprint": self.fingerprint,
-            "standing": self.standing,
+            "status_rank": self.status_rank,
             "starts_at": self.starts_at,
             "status": self.status,
-            "category": None if self.category is None else self.category[:LONGEST_LABEL],
+            "category": None if self.category is None else self.category[:MAX_LABEL_LENGTH],
             "category_key": None if self.category is None else category_key(self.category),
-            "venue_name": self.venue_name[:LONGEST_LABEL],
+            "venue_name": self.venue_name[:MAX_LABEL_LENGTH],
             "month": self.local_date[:7],
             "local_date": self.local_date,
             "price_order": price_order(self.price),
@@ -110,7 +116,7 @@ class Document:
 
 def category_key(category: str) -> str:
     """Return the category without case and accents, as filters compare it."""
-    return fold(category.strip())[:LONGEST_LABEL]
+    return fold(category.strip())[:MAX_LABEL_LENGTH]
 
 
 def price_order(price: Decimal) -> int:

@@ -14,10 +14,10 @@ Field = Literal["event_name", "venue_name", "description"]
 
 FIELDS: Final[tuple[Field, ...]] = get_args(Field)
 """The searched fields, the most important one first."""
-LONGEST_WORD: Final = 64  # letters
-MOST_WORDS: Final = 2_000  # indexed words of a field
-MOST_CANDIDATES: Final = 50  # words of the index that one misspelled word stands for
-LONGEST_HIGHLIGHT: Final = 200  # letters of the text around the first match
+MAX_WORD_LENGTH: Final = 64  # letters
+MAX_WORDS: Final = 2_000  # indexed words of a field
+MAX_CANDIDATES: Final = 50  # words of the index that one misspelled word stands for
+MAX_HIGHLIGHT_LENGTH: Final = 200  # letters of the text around the first match
 _SECOND_TYPO: Final = 9
 _FIRST_TYPO: Final = 5
 _KEY_LETTERS: Final = 7  # letters of a word that its typo keys are made of
@@ -52,9 +52,9 @@ def tokens(text: str) -> list[Token]:
                 found.extend(_folded(character, place, place + 1))
         else:
             found.extend(_folded(written, start, run.end()))
-        if len(found) >= MOST_WORDS:
+        if len(found) >= MAX_WORDS:
             break
-    return found[:MOST_WORDS]
+    return found[:MAX_WORDS]
 
 
 def words_of(text: str) -> list[str]:
@@ -65,10 +65,10 @@ def words_of(text: str) -> list[str]:
 def _folded(written: str, start: int, end: int) -> Iterable[Token]:
     folded = fold(written)
     if folded.isalnum():
-        return (Token(folded[:LONGEST_WORD], start, end),)
+        return (Token(folded[:MAX_WORD_LENGTH], start, end),)
     # A character such as U+00BD (one half) becomes several words.
     parts = _WORDS.findall(blank_separators(folded))
-    return [Token(part[:LONGEST_WORD], start, end) for part in parts]
+    return [Token(part[:MAX_WORD_LENGTH], start, end) for part in parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def nearest_words(term: Term, candidates: Iterable[str]) -> tuple[str, ...]:
     similar = (each for each in set(candidates) - {word} if len(letters.symmetric_difference(each)) <= 2 * limit)
     distances = ((typo_distance(word, other, limit), other) for other in similar)
     near = sorted(each for each in distances if each[0] <= limit)
-    return tuple(other for _, other in near[:MOST_CANDIDATES])
+    return tuple(other for _, other in near[:MAX_CANDIDATES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,11 +304,11 @@ def highlight(text: str, places: Iterable[tuple[int, int]]) -> str:
 
 
 def _excerpt(text: str, first: tuple[int, int]) -> tuple[int, int]:
-    """Return the bounds of LONGEST_HIGHLIGHT letters around the first match, at spaces where there are any."""
-    if len(text) <= LONGEST_HIGHLIGHT:
+    """Return the bounds of MAX_HIGHLIGHT_LENGTH letters around the first match, at spaces where there are any."""
+    if len(text) <= MAX_HIGHLIGHT_LENGTH:
         return 0, len(text)
-    begin = max(0, min(first[0] - LONGEST_HIGHLIGHT // 3, len(text) - LONGEST_HIGHLIGHT))
-    finish = max(begin + LONGEST_HIGHLIGHT, first[1])
+    begin = max(0, min(first[0] - MAX_HIGHLIGHT_LENGTH // 3, len(text) - MAX_HIGHLIGHT_LENGTH))
+    finish = max(begin + MAX_HIGHLIGHT_LENGTH, first[1])
     if begin and (space := text.find(" ", begin, first[0])) >= 0:
         begin = space + 1
     if finish < len(text) and (space := text.rfind(" ", first[1], finish)) >= 0:

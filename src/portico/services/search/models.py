@@ -13,8 +13,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from portico.contracts.events import ShowId
 from portico.kit import Identifier, TableRules, identifier, revision
 from portico.kit.data import ExactText, IdentifierNumber, Payload
-from portico.services.search.document import LONGEST_LABEL, Document
-from portico.services.search.domain import LONGEST_WORD
+from portico.services.search.document import MAX_LABEL_LENGTH, Document
+from portico.services.search.domain import MAX_WORD_LENGTH
 
 Slot = Literal["a", "b"]
 RebuildStatus = Literal["PENDING", "BUILDING", "COMPLETED", "FAILED"]
@@ -22,7 +22,7 @@ RebuildStatus = Literal["PENDING", "BUILDING", "COMPLETED", "FAILED"]
 SLOTS: Final[tuple[Slot, ...]] = get_args(Slot)
 OPEN: Final[tuple[RebuildStatus, ...]] = ("PENDING", "BUILDING")
 LIVE_ROW: Final = "live"
-LONGEST_KEY: Final = 8
+MAX_KEY_LENGTH: Final = 8
 
 
 class RebuildId(Identifier, prefix="rebuild"):
@@ -113,29 +113,29 @@ def _shows(slot: Slot, metadata: MetaData) -> Table:
         # INTEGER is the row's place in SQLite; a BIGINT would be looked up in an index first.
         Column("show_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
         Column("fingerprint", BigInteger, nullable=False),
-        Column("standing", Integer, nullable=False),
+        Column("status_rank", Integer, nullable=False),
         Column("starts_at", BigInteger, nullable=False),
         Column("status", ExactText(12), nullable=False),
-        Column("category", ExactText(LONGEST_LABEL)),
-        Column("category_key", ExactText(LONGEST_LABEL)),
-        Column("venue_name", ExactText(LONGEST_LABEL), nullable=False),
+        Column("category", ExactText(MAX_LABEL_LENGTH)),
+        Column("category_key", ExactText(MAX_LABEL_LENGTH)),
+        Column("venue_name", ExactText(MAX_LABEL_LENGTH), nullable=False),
         Column("month", ExactText(7), nullable=False),
         Column("local_date", ExactText(10), nullable=False),
         Column("price_order", BigInteger, nullable=False),
-        Index(None, "standing", "starts_at", "show_id"),
+        Index(None, "status_rank", "starts_at", "show_id"),
     )
 
 
 def _words(slot: Slot, metadata: MetaData) -> Table:
-    return Table(f"words_{slot}", metadata, Column("word", ExactText(LONGEST_WORD), primary_key=True))
+    return Table(f"words_{slot}", metadata, Column("word", ExactText(MAX_WORD_LENGTH), primary_key=True))
 
 
 def _typo_keys(slot: Slot, metadata: MetaData) -> Table:
     return Table(
         f"typo_keys_{slot}",
         metadata,
-        Column("typo_key", ExactText(LONGEST_KEY), primary_key=True),
-        Column("word", ExactText(LONGEST_WORD), primary_key=True),
+        Column("typo_key", ExactText(MAX_KEY_LENGTH), primary_key=True),
+        Column("word", ExactText(MAX_WORD_LENGTH), primary_key=True),
         sqlite_with_rowid=False,
     )
 

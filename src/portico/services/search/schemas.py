@@ -27,14 +27,14 @@ class FoundTermRead(Schema):
 
 
 class ExplanationRead(Schema):
-    """Why a show has its place: results are ordered by tier, then standing, then date, then id.
+    """Why a show has its place: results are ordered by tier, then status_rank, then date, then id.
 
     tier: 0 to 2 all terms exact (in the name; in name and venue; in all fields), 3 to 5 with typos, from 6 on some terms only.
-    standing: 0 on sale, 1 still to come or sold out, 2 ended.
+    status_rank: 0 on sale, 1 still to come or sold out, 2 ended.
     """
 
     tier: int
-    standing: int
+    status_rank: int
     terms: list[FoundTermRead]
 
 

@@ -13,7 +13,7 @@ from portico.services.search.models import Slot
 Facet = Literal["status", "category", "venue_name", "month"]
 
 FACETS: Final[tuple[Facet, ...]] = ("status", "category", "venue_name", "month")
-MOST_FACET_VALUES: Final = 50
+MAX_FACET_VALUES: Final = 50
 
 Counts = Mapping[Facet, Mapping[str, int]]
 
@@ -22,7 +22,7 @@ class Position(NamedTuple):
     """The place of a show in the results: what they are ordered by."""
 
     tier: int
-    standing: int
+    status_rank: int
     starts_at: int
     show_id: int
 

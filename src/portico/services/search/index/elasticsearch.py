@@ -14,7 +14,7 @@ from portico.services.search.domain import FIELDS, LEVELS, RELAXED, Term
 from portico.services.search.errors import IndexUnavailable
 from portico.services.search.index.base import (
     FACETS,
-    MOST_FACET_VALUES,
+    MAX_FACET_VALUES,
     Counts,
     Digest,
     Facet,
@@ -42,7 +42,7 @@ _TEXTS: Final[Mapping[str, Any]] = {
     "words_all": _WORDS,
 }
 _KEYWORDS: Final = ("status", "category", "category_key", "venue_name", "month", "local_date")
-_NUMBERS: Final = ("show_id", "fingerprint", "standing", "starts_at", "price_order")
+_NUMBERS: Final = ("show_id", "fingerprint", "status_rank", "starts_at", "price_order")
 _DEFINITION: Final = {
     "settings": {"index": {"max_result_window": _DEEPEST}},
     "mappings": {
@@ -220,7 +220,7 @@ class _Request:
             "track_total_hits": True,
             "query": {"bool": {"must": [scoring], "filter": list(self._others)}},
             "post_filter": _all(self._filters.values()),
-            "sort": [{"_score": "desc"}, {"standing": "asc"}, {"starts_at": "asc"}, {"show_id": "asc"}],
+            "sort": [{"_score": "desc"}, {"status_rank": "asc"}, {"starts_at": "asc"}, {"show_id": "asc"}],
             "aggs": {facet: self._facet(facet) for facet in FACETS},
         }
         if self._after is not None:
@@ -229,7 +229,7 @@ class _Request:
 
     def _facet(self, facet: Facet) -> _Query:
         others = [condition for each, condition in self._filters.items() if each != facet]
-        values = {"terms": {"field": facet, "size": MOST_FACET_VALUES}}
+        values = {"terms": {"field": facet, "size": MAX_FACET_VALUES}}
         return {"filter": _all(others), "aggs": {"values": values}}
 
 
@@ -314,8 +314,8 @@ def _filters(query: SearchQuery) -> tuple[dict[Facet, _Query], list[_Query]]:
 
 
 def _position(values: Sequence[Any], best: int) -> Position:
-    score, standing, starts_at, show_id = values
-    return Position(best - round(score), standing, starts_at, show_id)
+    score, status_rank, starts_at, show_id = values
+    return Position(best - round(score), status_rank, starts_at, show_id)
 
 
 def _values(aggregations: Mapping[str, Any], facet: Facet) -> dict[str, int]:

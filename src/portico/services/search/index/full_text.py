@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from portico.services.search.domain import FIELDS, Field, Term, Texts
 from portico.services.search.models import Slot
 
-_MOST_POSITIONS: Final = 16_383  # PostgreSQL stores larger positions as this one
+_MAX_POSITIONS: Final = 16_383  # PostgreSQL stores larger positions as this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class PostgresFullText(FullText):
         for field in FIELDS:
             for token in texts.tokens[field]:
                 position += 1
-                places.setdefault(token.word, []).append(f"{min(position, _MOST_POSITIONS)}{self._WEIGHTS[field]}")
+                places.setdefault(token.word, []).append(f"{min(position, _MAX_POSITIONS)}{self._WEIGHTS[field]}")
             position += 1  # a sequence does not continue in the next field
         return {"words": " ".join(f"'{word}':{','.join(found[:255])}" for word, found in places.items())}
 

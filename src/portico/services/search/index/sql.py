@@ -94,7 +94,7 @@ class SqlIndex:
     async def _results(self, reader: Reader, statements: SearchStatements) -> Results:
         """Return the results. The database groups slowly: few hits are counted and ordered here, many there."""
         hits = await _rows(reader, statements.hits(), statements.parameters)
-        if len(hits) < statements.parameters["most_hits"]:
+        if len(hits) < statements.parameters["max_hits"]:
             return statements.results_of(hits)
         return _of_summary(await _rows(reader, statements.summary(), statements.parameters))
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from portico.services.search.domain import FIELDS, LEVELS, RELAXED, Field
 from portico.services.search.index.base import (
     FACETS,
-    MOST_FACET_VALUES,
+    MAX_FACET_VALUES,
     Facet,
     Position,
     Results,
@@ -20,8 +20,8 @@ from portico.services.search.models import Slot
 
 FEW_HITS: Final = 500
 _VENUE: Final[tuple[Field, ...]] = ("venue_name",)
-_ORDER: Final = "tier, standing, starts_at, show_id"
-_AFTER: Final = ("after_tier", "after_standing", "after_start", "after_show")
+_ORDER: Final = "tier, status_rank, starts_at, show_id"
+_AFTER: Final = ("after_tier", "after_status_rank", "after_start", "after_show")
 _FLAGS: Final = len(FACETS) + len(Position._fields)  # place of the first flag in a hit
 
 
@@ -48,9 +48,9 @@ class SearchStatements:
         self._full_text = FULL_TEXT[dialect]
         self.is_relaxed = False
         self.parameters: dict[str, Any] = {
-            "most_rows": limit,
+            "max_rows": limit,
             "skipped": skip if after is None else 0,
-            "most_hits": FEW_HITS + 1,
+            "max_hits": FEW_HITS + 1,
         }
         self._filters, self._others = self._conditions(query)
         self._tiers = self._strict_tiers()
@@ -63,7 +63,7 @@ class SearchStatements:
 
         It stops one hit after FEW_HITS.
         """
-        return f"{self._source()} LIMIT :most_hits"
+        return f"{self._source()} LIMIT :max_hits"
 
     def results_of(self, hits: Sequence[Any]) -> Results:
         """Return the results of a search with few hits."""
@@ -74,10 +74,10 @@ class SearchStatements:
             counts = Counter(map(itemgetter(place), _meeting(hits, flags)))
             del counts[None]
             ordered = sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))
-            facets[facet] = dict(ordered[:MOST_FACET_VALUES])
+            facets[facet] = dict(ordered[:MAX_FACET_VALUES])
         positions = sorted(hit[len(FACETS) : _FLAGS] for hit in _meeting(hits, is_met.values()))
         first = self.parameters["skipped"] if self._after is None else bisect_right(positions, self._after)
-        page = positions[first : first + self.parameters["most_rows"]]
+        page = positions[first : first + self.parameters["max_rows"]]
         return Results([Position(*map(int, each)) for each in page], len(positions), facets)
 
     def summary(self) -> str:
@@ -88,13 +88,13 @@ class SearchStatements:
         here = self._where(None)
         place = f"({_ORDER}) > (:{', :'.join(_AFTER)})"
         wanted = here if self._after is None else f"{here} AND {place}" if here else f" WHERE {place}"
-        page = f"SELECT 'page' AS facet, NULL AS value, 0 AS number, {_ORDER} FROM hits{wanted} ORDER BY {_ORDER} LIMIT :most_rows OFFSET :skipped"
+        page = f"SELECT 'page' AS facet, NULL AS value, 0 AS number, {_ORDER} FROM hits{wanted} ORDER BY {_ORDER} LIMIT :max_rows OFFSET :skipped"
         parts = [f"SELECT * FROM ({page}) AS of_page", f"SELECT 'total', NULL, COUNT(*), 0, 0, 0, 0 FROM hits{here}"]
-        zeros = "0 AS tier, 0 AS standing, 0 AS starts_at, 0 AS show_id"
+        zeros = "0 AS tier, 0 AS status_rank, 0 AS starts_at, 0 AS show_id"
         for facet in FACETS:
             grouped = f"SELECT '{facet}' AS facet, {facet} AS value, COUNT(*) AS number, {zeros} FROM hits{self._where(facet, f'{facet} IS NOT NULL')} GROUP BY {facet}"
             parts.append(
-                f"SELECT * FROM ({grouped} ORDER BY number DESC, value LIMIT {MOST_FACET_VALUES}) AS of_{facet}"
+                f"SELECT * FROM ({grouped} ORDER BY number DESC, value LIMIT {MAX_FACET_VALUES}) AS of_{facet}"
             )
         return f"WITH hits AS {self._full_text.materialized} ({self._source()}) {' UNION ALL '.join(parts)}"
 
@@ -105,7 +105,7 @@ class SearchStatements:
     def _source(self) -> str:
         """Return SQL that selects the hits."""
         flags = [f"({condition}) AS is_{facet}" for facet, condition in self._filters.items()]
-        columns = [*FACETS, f"{self._tier()} AS tier, standing, starts_at, s.show_id AS show_id", *flags]
+        columns = [*FACETS, f"{self._tier()} AS tier, status_rank, starts_at, s.show_id AS show_id", *flags]
         join = ""
         if self.is_relaxed:
             join = f" JOIN ({self._matched()}) AS m ON m.show_id = s.show_id AND m.matched = :most"

@@ -72,7 +72,7 @@ def _create_slot(slot: str) -> None:
         f"shows_{slot}",
         sa.Column("show_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("fingerprint", sa.BigInteger(), nullable=False),
-        sa.Column("standing", sa.Integer(), nullable=False),
+        sa.Column("status_rank", sa.Integer(), nullable=False),
         sa.Column("starts_at", sa.BigInteger(), nullable=False),
         sa.Column("status", ExactText(12), nullable=False),
         sa.Column("category", ExactText(255)),
@@ -84,7 +84,7 @@ def _create_slot(slot: str) -> None:
         sa.PrimaryKeyConstraint("show_id", name=f"pk_shows_{slot}"),
     )
     op.create_index(
-        f"ix_shows_{slot}_standing_starts_at_show_id", f"shows_{slot}", ["standing", "starts_at", "show_id"]
+        f"ix_shows_{slot}_status_rank_starts_at_show_id", f"shows_{slot}", ["status_rank", "starts_at", "show_id"]
     )
     op.create_table(
         f"words_{slot}",
