@@ -19,8 +19,8 @@ from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 SETTLING = 10.0  # seconds after the start: keys are fetched, jobs run for the first time
 MEBIBYTE = 1 << 20
 DATABASE = "idle"
-MOST_SHARE = 1.0  # percent of a core
-MOST_STATEMENTS = 5.0  # per second
+MAX_CPU_SHARE = 1.0  # percent of a core
+MAX_STATEMENTS_PER_SECOND = 5.0
 
 
 class CountingPostgreSQL(PostgreSQLServer):
@@ -68,7 +68,7 @@ def main() -> None:
             "REDIS_URL": redis.url(),
         }
         measure("on servers", addresses, seconds, database)
-    print(f"wanted: at most {MOST_SHARE} % and {MOST_STATEMENTS} statements/s")
+    print(f"wanted: at most {MAX_CPU_SHARE} % and {MAX_STATEMENTS_PER_SECOND} statements/s")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from typing import Any
 
 from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers, bind
 
-MOST_TOKENS = 10_000
-MOST_CONNECTIONS = 30_000
+MAX_TOKENS = 10_000
+MAX_CONNECTIONS = 30_000
 IDLE_SECONDS = 120.0
 
 
@@ -51,7 +51,7 @@ async def serve_behind(port: int, _: str, __: str) -> None:
 async def serve_gateway(port: int, behind: str, token_file: str, *, is_local: bool = False) -> None:
     """The gateway with routing, verified token, rate limit, breaker and metrics. It writes no access log, like nginx."""
     async with open_gateway(port, behind, token_file, is_local=is_local) as gateway:
-        limits = ConnectionLimits(total=MOST_CONNECTIONS, each=MOST_CONNECTIONS)
+        limits = ConnectionLimits(total=MAX_CONNECTIONS, each=MAX_CONNECTIONS)
         # Idle connections stay open long enough to measure 10,000 of them.
         kind = type("IdleConnection", (gateway.connection_class,), {"idle_seconds": IDLE_SECONDS})
         served = ServedApp("gateway", gateway, bind("127.0.0.1", port), limits, kind)
@@ -96,7 +96,7 @@ async def open_gateway(port: int, behind: str, token_file: str, *, is_local: boo
 
 
 def _write_tokens(file: Path, issuer: Any) -> None:
-    file.write_text("\n".join([issuer.token() for _ in range(MOST_TOKENS)]))
+    file.write_text("\n".join([issuer.token() for _ in range(MAX_TOKENS)]))
 
 
 def endpoint() -> Any:

@@ -18,7 +18,7 @@ from portico.kit.calls.channel import Channel, Outgoing
 from portico.kit.calls.errors import CallFailed
 
 TIMEOUT: Final = 30.0  # seconds for one request
-LONGEST_RETRY_AFTER: Final = 90.0  # seconds of a Retry-After header that are obeyed at most
+MAX_RETRY_AFTER: Final = 90.0  # seconds of a Retry-After header that are obeyed at most
 _RETRIED_WITH_RETRY_AFTER = {HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -64,7 +64,7 @@ class Response:
     def retry_after(self) -> float:
         """Seconds of the Retry-After header; 0 without one."""
         value = self.headers.get("retry-after", "")
-        return min(float(value), LONGEST_RETRY_AFTER) if value.isdigit() else 0.0
+        return min(float(value), MAX_RETRY_AFTER) if value.isdigit() else 0.0
 
     @property
     def is_final(self) -> bool:
@@ -170,18 +170,18 @@ class RetryPolicy:
 
     Args:
         within: seconds until it gives up; time spent waiting as a 429 demands is not counted.
-        shortest: seconds between attempts, at least.
-        longest: seconds between attempts, at most. The pause is random, so that clients do not retry at the same time.
+        min_delay: seconds between attempts, at least.
+        max_delay: seconds between attempts, at most. The pause is random, so that clients do not retry at the same time.
         obeys_retry_after: whether it also waits as long as the Retry-After header says.
     """
 
     within: float = 120.0
-    shortest: float = 0.05
-    longest: float = 1.0
+    min_delay: float = 0.05
+    max_delay: float = 1.0
     obeys_retry_after: bool = True
 
     def pause(self) -> float:
-        return random.uniform(self.shortest, self.longest)  # noqa: S311  # not a secret
+        return random.uniform(self.min_delay, self.max_delay)  # noqa: S311  # not a secret
 
 
 def _ignore(_outcome: Response | NoResponse) -> None:
@@ -249,7 +249,7 @@ class GatewayClient:
                 outcome, reason = response, f"{response.status} {response.text(200)}"
                 wait = response.retry_after if self.retry.obeys_retry_after else 0.0
                 if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-                    until += wait + self.retry.longest
+                    until += wait + self.retry.max_delay
             if time.monotonic() + wait > until:
                 raise NoResponse(f"{method} {path}: no final response in {self.retry.within:.0f} s; last: {reason}")
             self.on_retry(outcome)

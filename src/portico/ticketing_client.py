@@ -12,7 +12,7 @@ from portico.gateway_client import GatewayClient, NoResponse, Response, next_lin
 OPEN_STATUSES: Final = frozenset({"PENDING"})
 """Statuses of a booking that has no outcome yet."""
 
-_LARGEST_PAGE: Final = 100
+_MAX_PAGE_SIZE: Final = 100
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TicketingClient(GatewayClient):
         return [item async for page in self._pages(path, name) for item in page]
 
     async def _pages(self, path: str, name: str) -> AsyncIterator[Sequence[dict[str, Any]]]:
-        following: str | None = f"{path}{'&' if '?' in path else '?'}size={_LARGEST_PAGE}"
+        following: str | None = f"{path}{'&' if '?' in path else '?'}size={_MAX_PAGE_SIZE}"
         while following is not None:
             response = (await self.request_until_final("GET", following)).expect(HTTPStatus.OK)
             yield response.json()[name]

@@ -184,7 +184,7 @@ class BrokerContract(BrokerOfASystem):
                 await one.until_taken(each.id for each in sent)
 
         assert firsts_by_key(one.taken) == firsts_by_key(sent)
-        assert one.most_of_a_key == 1
+        assert one.max_concurrent_per_key == 1
 
     async def test_different_keys_are_delivered_concurrently_up_to_the_limit(self, broker: Broker) -> None:
         may_end = asyncio.Event()
@@ -201,7 +201,7 @@ class BrokerContract(BrokerOfASystem):
             may_end.set()
             await taker.until(lambda: len(taker.taken) == 24)
 
-        assert taker.most_at_once == 5
+        assert taker.max_concurrent == 5
 
     async def test_a_republished_message_is_delivered_at_least_once(self, broker: Broker) -> None:
         await broker.declare(GROUP, [CREATED])

@@ -133,7 +133,7 @@ class BrokerSharingContract(BrokerOfASystem):
             await recorder.until_taken(each.id for each in sent)
 
         assert firsts_by_key(recorder.taken) == firsts_by_key(sent)
-        assert recorder.most_of_a_key == 1
+        assert recorder.max_concurrent_per_key == 1
 
 
 class BrokerHandOverContract(BrokerOfASystem):

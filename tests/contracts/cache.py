@@ -7,7 +7,7 @@ import pytest
 
 from portico.kit.cache.base import Cache, CacheGroup
 
-LARGEST = 1000  # approximate maximum size (bytes) of a value in the subclass's cache
+MAX_VALUE_BYTES = 1000  # approximate maximum size (bytes) of a value in the subclass's cache
 
 
 class Maker:
@@ -40,7 +40,7 @@ async def settled() -> None:
 
 
 class CacheContract(ABC):
-    """Subclass it as `TestMyCache`, with a fixture `cache`: empty, for values of up to `LARGEST` bytes."""
+    """Subclass it as `TestMyCache`, with a fixture `cache`: empty, for values of up to `MAX_VALUE_BYTES` bytes."""
 
     @abstractmethod
     async def pass_time(self, cache: Cache, seconds: float) -> None:
@@ -85,7 +85,7 @@ class CacheContract(ABC):
 
     async def test_a_large_value_is_not_stored_and_removes_the_old_one(self, cache: Cache) -> None:
         await cache.set("key", b"old", 60)
-        await cache.set("key", b"x" * LARGEST * 2, 60)
+        await cache.set("key", b"x" * MAX_VALUE_BYTES * 2, 60)
 
         assert await cache.get("key") is None
 

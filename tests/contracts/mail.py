@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from portico.services.notifications.mail.base import LARGEST, Address, BadMail, Mail, Mailer, MailId
+from portico.services.notifications.mail.base import MAX_MAIL_BYTES, Address, BadMail, Mail, Mailer, MailId
 
 SENDER = Address("shop@shop.example", "The Shop")
 WRITTEN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -123,11 +123,11 @@ class MailerContract(ABC):
     async def test_the_largest_mail_arrives(self, mailer: Mailer) -> None:
         line = "x" * 63 + "\n"
 
-        await mailer.send(mail(text=line * (LARGEST // len(line)), html=None))
+        await mailer.send(mail(text=line * (MAX_MAIL_BYTES // len(line)), html=None))
 
-        assert len(body(await self.only(mailer), "plain")) == LARGEST
+        assert len(body(await self.only(mailer), "plain")) == MAX_MAIL_BYTES
         with pytest.raises(BadMail):
-            mail(text="x" * LARGEST, html="x")
+            mail(text="x" * MAX_MAIL_BYTES, html="x")
 
     async def test_a_repeated_mail_has_the_same_message_id(self, mailer: Mailer) -> None:
         sent = mail()

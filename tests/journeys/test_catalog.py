@@ -12,7 +12,7 @@ import pytest
 from tests.cli.running import Addresses, up
 from tests.journeys.systems import settings_for
 
-from portico.testing.commands import PATIENCE, Command, eventually, fetch
+from portico.testing.commands import COMMAND_TIMEOUT, Command, eventually, fetch
 from portico.testing.databases import Databases
 
 PARTS = ("gateway", "identity", "catalog")
@@ -149,7 +149,7 @@ class TestCatalog:
                 eventually(lambda: stopping(system), "the signal at a gateway")
                 client.sendall(body)
                 assert client.recv(1024).startswith(b"HTTP/1.1 401 ")
-            assert system.process.wait(PATIENCE) == 0
+            assert system.process.wait(COMMAND_TIMEOUT) == 0
 
     def test_a_well_known_secret_is_rejected_on_a_public_address(self, tmp_path: Path, at: Addresses) -> None:
         variables = {"HOST": "0.0.0.0", "SECRET_KEY": "changeme"}  # noqa: S104 it does not come to that

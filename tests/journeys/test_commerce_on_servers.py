@@ -153,7 +153,7 @@ class _Sale:
 
 
 async def _set_up(transport: HttpTransport) -> _Sale:
-    anonymous = ShopClient(transport, retry=RetryPolicy(within=LONG, longest=0.1))
+    anonymous = ShopClient(transport, retry=RetryPolicy(within=LONG, max_delay=0.1))
     admin = await anonymous.sign_in(**ADMIN)
     customers = [await anonymous.register(f"customer{number}@example.com", PASSWORD) for number in range(CUSTOMERS)]
     return _Sale(

@@ -14,7 +14,7 @@ BOOKING_FIELDS = {
     "holdId", "failureReason", "failureDetail", "cancellationReason", "createdAt", "confirmedAt", "cancelledAt",
 }  # fmt: skip
 NO_HOLD = "hold_" + "0" * 26
-MOST_TRIES = 20
+MAX_TRIES = 20
 
 
 def moment(**spans: float) -> str:
@@ -144,7 +144,7 @@ class TestMaking:
         reason, tries = None, 0
         while reason != "hold_lost":  # the two requests may be executed in either order
             tries += 1
-            assert tries <= MOST_TRIES
+            assert tries <= MAX_TRIES
             hold = (await buyer.take_hold(show_id, {"quantity": 1})).expect(201).json()
             path = f"/api/inventory/{show_id}/holds/{hold['holdId']}"
             draft = {"eventId": show_id, "holdId": hold["holdId"], "paymentMethod": "pm_ok"}

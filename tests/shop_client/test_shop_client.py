@@ -10,7 +10,7 @@ from portico.kit.calls.errors import ConnectionLost
 from portico.shop_client import ShopClient, kept_amount, order_draft, order_item
 from portico.testing.channels import ScriptedChannel, canned_response
 
-IMPATIENT = RetryPolicy(within=20.0, shortest=0.0, longest=0.0, obeys_retry_after=False)
+WITHOUT_DELAY = RetryPolicy(within=20.0, min_delay=0.0, max_delay=0.0, obeys_retry_after=False)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def gateway() -> ScriptedGateway:
 @pytest.fixture
 async def client(gateway: ScriptedGateway) -> AsyncIterator[ShopClient]:
     async with gateway.serve() as address, HttpTransport(address) as transport:
-        yield ShopClient(transport, retry=IMPATIENT)
+        yield ShopClient(transport, retry=WITHOUT_DELAY)
 
 
 def response(status: int, content: bytes) -> Response:
@@ -90,7 +90,7 @@ class TestRequestUntilFinal:
     async def test_repeats_after_a_lost_connection(self) -> None:
         channel = ScriptedChannel(ConnectionLost("gateway", "closed"), canned_response())
 
-        found = await ShopClient(ChannelTransport(channel), retry=IMPATIENT).request_until_final("GET", "/orders")
+        found = await ShopClient(ChannelTransport(channel), retry=WITHOUT_DELAY).request_until_final("GET", "/orders")
 
         assert found.status == 200
 

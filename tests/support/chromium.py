@@ -12,7 +12,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
 
@@ -46,7 +46,7 @@ class Tab:
 
     async def until(self, condition: str) -> None:
         """Wait until a script is true. It runs again after each event of the tab, such as the end of a navigation."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not await self.evaluate(condition):
                 await self._next()
 
@@ -76,7 +76,7 @@ class Tab:
         return self
 
     async def _next(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads((await self._socket.receive(PATIENCE)).data)
+        message: dict[str, Any] = json.loads((await self._socket.receive(TIMEOUT)).data)
         if message.get("method") == "Log.entryAdded":
             self.errors.append(message["params"]["entry"]["text"])
         return message
@@ -96,7 +96,7 @@ async def chromium(folder: Path) -> AsyncIterator[Tab]:
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        address = await asyncio.wait_for(_debugger(process), PATIENCE)
+        address = await asyncio.wait_for(_debugger(process), TIMEOUT)
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://{address}/json/list") as answer:
                 tabs = [each for each in await answer.json() if each["type"] == "page"]

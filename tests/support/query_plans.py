@@ -23,7 +23,7 @@ class QueryPlans:
     def _record(self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
         self._executed.append((statement, parameters))
 
-    async def most_rows_read(self, table: str) -> int:
+    async def max_rows_read(self, table: str) -> int:
         """Return how many rows of a table the most expensive of the recorded queries reads, and forget them."""
         executed, self._executed = self._executed, []
         queries = [(text, values) for text, values in executed if text.startswith("SELECT") and table in text]

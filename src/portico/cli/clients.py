@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True, help="Manage OAuth clients: applications
 SystemOption = Annotated[str | None, typer.Option(help="The system of the clients.")]
 
 _ACTOR = "portico clients"
-_MOST_LISTED = 1000
+_MAX_LISTED = 1000
 
 
 @app.callback()
@@ -106,7 +106,7 @@ async def find_all(system: str | None) -> "list[OAuthClient]":
     from portico.services.identity.oauth.repository import Clients
 
     async with open_identity(system) as identity, identity.reader() as reader:
-        return list((await Clients(reader).page_active(Window(limit=_MOST_LISTED))).rows)
+        return list((await Clients(reader).page_active(Window(limit=_MAX_LISTED))).rows)
 
 
 async def remove(system: str | None, client_id: str) -> None:

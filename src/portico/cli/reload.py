@@ -35,7 +35,7 @@ from portico.kit.settings import Environment, Settings
 POLL = 0.1  # seconds between two looks at the files
 _SHARE = 20  # a look at many files is followed by a pause of this many times its duration
 _RELOAD_GRACE = 1.0  # seconds that requests in flight get during a restart
-_LONGEST_MESSAGE = 4096
+_MAX_MESSAGE_BYTES = 4096
 _WHOLE = "the system"
 _PORTICO = Path(__file__).parents[1]
 
@@ -221,7 +221,7 @@ class Reloader:
         controls = {worker.control: worker for worker in self._workers.values()}
         for control in select.select(list(controls), [], [], seconds)[0]:
             worker = controls[control]
-            message = control.recv(_LONGEST_MESSAGE)
+            message = control.recv(_MAX_MESSAGE_BYTES)
             if message:
                 self._is_ready(worker, json.loads(message))
             else:
@@ -288,7 +288,7 @@ class Reloader:
         deadline = time.monotonic() + grace
         for worker in workers:
             while (left := deadline - time.monotonic()) > 0 and select.select([worker.control], [], [], left)[0]:
-                if not worker.control.recv(_LONGEST_MESSAGE):
+                if not worker.control.recv(_MAX_MESSAGE_BYTES):
                     break
             else:
                 os.kill(worker.pid, signal.SIGKILL)

@@ -13,7 +13,7 @@ from portico.kit.foundation import json_number
 PaymentStatus = Literal["processing", "succeeded", "failed", "voided"]
 RefundStatus = Literal["processing", "succeeded", "failed"]
 
-_MOST_PER_ORDER = 100
+_MAX_PER_ORDER = 100
 
 
 class PaymentId(Identifier, prefix="pay"):
@@ -188,7 +188,7 @@ class PaymentsClient(Client, service="payments"):
 
     async def of_order(self, order_id: OrderId) -> list[PaymentSummary]:
         """Return the payments of an order, newest first, at most a hundred."""
-        params = {"order_id": order_id, "limit": _MOST_PER_ORDER}
+        params = {"order_id": order_id, "limit": _MAX_PER_ORDER}
         return await self.get("/payments", params=params, answer=list[PaymentSummary])
 
     async def of_booking(self, booking_id: BookingId) -> list[PaymentSummary]:

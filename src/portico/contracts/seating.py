@@ -9,7 +9,7 @@ from portico.contracts.events import SectionPlan, ShowId
 from portico.kit import Client, Event, Identifier, Money, Summary, UserId
 from portico.kit.foundation import json_number
 
-_MOST_SHOWS = 100  # shows in one request
+_MAX_SHOWS = 100  # shows in one request
 
 
 class HoldId(Identifier, prefix="hold"):
@@ -126,8 +126,8 @@ class SeatingClient(Client, service="seating"):
         """Return the availability of these shows. Unknown ones are left out."""
         wanted = list(dict.fromkeys(event_ids))
         found: dict[ShowId, Availability] = {}
-        for start in range(0, len(wanted), _MOST_SHOWS):
-            params = {"event_id": wanted[start : start + _MOST_SHOWS]}
+        for start in range(0, len(wanted), _MAX_SHOWS):
+            params = {"event_id": wanted[start : start + _MAX_SHOWS]}
             answer = await self.get("/inventory/availability", params=params, answer=list[Availability])
             found.update((each.event_id, each) for each in answer)
         return found

@@ -37,7 +37,7 @@ _FULFILLED = 0.2  # share of orders that the staff ships, and perhaps delivers a
 
 def client_of(kind: type[C], channel: Channel) -> C:
     """Return an anonymous client of the gateway at the other end of `channel`."""
-    policy = RetryPolicy(_TIMEOUT, shortest=0.01, longest=0.1, obeys_retry_after=False)
+    policy = RetryPolicy(_TIMEOUT, min_delay=0.01, max_delay=0.1, obeys_retry_after=False)
     return kind(ChannelTransport(channel), retry=policy)
 
 

@@ -94,7 +94,7 @@ async def _run_system(
         layout = layout_of(system)
         identity = services.context(system.placement("identity").name).identity
         broadcasts = Broadcasts()
-        stack.callback(asyncio.create_task(broadcasts.run(broker), name="listening").cancel)
+        stack.callback(asyncio.create_task(broadcasts.run(broker), name="broadcasts").cancel)
         gateway = Gateway(
             system,
             settings,

@@ -20,7 +20,7 @@ from portico.servers import free_port
 
 T = TypeVar("T")
 
-PATIENCE = 120.0  # seconds; a test machine may be busy
+COMMAND_TIMEOUT = 120.0  # seconds; a test machine may be busy
 _PAUSE = 0.02
 
 
@@ -28,7 +28,7 @@ class ConditionNotMet(AssertionError):
     """A condition did not become true in time."""
 
 
-def eventually(found: Callable[[], T | None], what: str, within: float = PATIENCE) -> T:
+def eventually(found: Callable[[], T | None], what: str, within: float = COMMAND_TIMEOUT) -> T:
     """Call `found` until its result is true; return the result. Raises ConditionNotMet after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -56,7 +56,7 @@ def fetch(
     method: str = "GET",
     body: Any = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = PATIENCE,
+    timeout: float = COMMAND_TIMEOUT,
 ) -> tuple[int, Any]:
     """Send a request; return the status and the JSON of the response. Raises OSError if there is none."""
     sent = {"content-type": "application/json"} if body is not None else {}
@@ -150,7 +150,7 @@ class Command:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for the exit; return the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(COMMAND_TIMEOUT)
 
 
 def portico(*arguments: str, python: str | Path = sys.executable) -> list[str]:
@@ -181,5 +181,5 @@ def run_portico(
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=COMMAND_TIMEOUT,
     )

@@ -23,7 +23,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as conformance
 
 from portico.kit.calls.channel import Outgoing
-from portico.testing.running_service import PATIENCE, RunningService
+from portico.testing.running_service import RESPONSE_TIMEOUT, RunningService
 
 USUAL_CASES = 24  # each caller sends valid and invalid input, with known and with other identifiers
 _CHECKS = [
@@ -118,7 +118,7 @@ class Fuzzing:
             query=query.encode(),
             headers=[pair for pair in headers if pair[0] not in _OF_THE_CLIENT],
             body=_bytes(sent.body or b""),
-            timeout=PATIENCE,
+            timeout=RESPONSE_TIMEOUT,
         )
         answer = await self.service.channel.send(outgoing)
         return schemathesis.Response(

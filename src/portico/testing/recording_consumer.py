@@ -39,8 +39,8 @@ class RecordingConsumer:
     ) -> None:
         self.taken: list[Message] = []
         self.tries: list[str] = []
-        self.most_at_once = 0
-        self.most_of_a_key = 0
+        self.max_concurrent = 0
+        self.max_concurrent_per_key = 0
         self._at_once: Counter[str] = Counter()
         self._act = act
         self._changed = asyncio.Condition()
@@ -66,8 +66,8 @@ class RecordingConsumer:
     async def deliver(self, message: Message) -> None:
         self.tries.append(message.id)
         self._at_once[message.key] += 1
-        self.most_at_once = max(self.most_at_once, self.under_way)
-        self.most_of_a_key = max(self.most_of_a_key, self._at_once[message.key])
+        self.max_concurrent = max(self.max_concurrent, self.under_way)
+        self.max_concurrent_per_key = max(self.max_concurrent_per_key, self._at_once[message.key])
         await self._tell()
         try:
             if self._act is not None:

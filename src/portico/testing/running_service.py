@@ -35,7 +35,7 @@ from portico.testing.clock import ManualClock
 from portico.testing.databases import Databases
 from portico.testing.issuer import Issuer
 
-PATIENCE = 60.0  # seconds that a test waits for a response
+RESPONSE_TIMEOUT = 60.0  # seconds that a test waits for a response
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Caller:
             query=(urlencode(params) if params else query).encode(),
             headers=[(name.lower().encode(), value.encode()) for name, value in sent.items()],
             body=body,
-            timeout=PATIENCE,
+            timeout=RESPONSE_TIMEOUT,
         )
         answer = await self.channel.send(outgoing)
         received = {name.decode().lower(): value.decode("latin-1") for name, value in answer.headers}
@@ -158,7 +158,7 @@ class RunningService:
 
     async def sagas_rest(self) -> None:
         """Wait until each saga of the service has ended, or waits for a later time."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RESPONSE_TIMEOUT):
             await self.context.resource(SagaRunner).wait_until_idle()
 
     async def given(self, *rows: Any) -> Any:

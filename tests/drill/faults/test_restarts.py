@@ -113,7 +113,7 @@ async def wait_until_quiet(services: RestartingServices) -> None:
 class TestRestartingServices:
     @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
     async def test_under_faults_each_event_takes_effect_once(self, tmp_path: Path, seed: int) -> None:
-        plan = FaultPlan(seed, rate=0.15, longest=0.005)
+        plan = FaultPlan(seed, rate=0.15, max_delay=0.005)
         async with run_services(tmp_path, plan) as services:
             for start in range(0, LOANS, 10):
                 await asyncio.gather(*(lend(services, number) for number in range(start, start + 10)))

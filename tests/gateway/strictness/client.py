@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.gateway.strictness.rows import ROW, Fate, Row, Step
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """How long (seconds) a row may take; longer than every time-out of the servers."""
 
 HEAD_END = b"\r\n\r\n"
@@ -58,7 +58,7 @@ async def play(row: Row, number: int, address: str, *, expected: int, arrived: a
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     player = _Player(reader, writer, exchange, number, heads=_expects_heads(row))
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await player.send(row, arrived)
             await player.read_until(expected)
             await player.probe(silently=row.is_slow)

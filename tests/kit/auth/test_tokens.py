@@ -19,7 +19,7 @@ from portico.kit.auth.keys import (
     VerifyingKey,
     read_key_set,
 )
-from portico.kit.auth.tokens import LONGEST_TOKEN, AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
+from portico.kit.auth.tokens import MAX_TOKEN_LENGTH, AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
 from portico.testing.clock import ManualClock
 from portico.testing.issuer import FORM, Issuer
 
@@ -218,7 +218,7 @@ class TestMalformedToken:
         assert bench.reason(forged(HEADER, bench.payload(**{name: value}))) == "malformed"
 
     def test_that_is_too_long_is_rejected_without_parsing(self, bench: Bench) -> None:
-        assert bench.reason(forged(HEADER, bench.payload(padding="x" * LONGEST_TOKEN))) == "malformed"
+        assert bench.reason(forged(HEADER, bench.payload(padding="x" * MAX_TOKEN_LENGTH))) == "malformed"
 
     def test_with_deeply_nested_json_is_rejected(self, bench: Bench) -> None:
         assert bench.reason(forged(HEADER, b"[" * 5000)) == "malformed"

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.contracts.cache import LARGEST, CacheContract
+from tests.contracts.cache import MAX_VALUE_BYTES, CacheContract
 
 from portico.kit.cache.base import Cache
 from portico.kit.cache.memory import MemoryCache
@@ -17,7 +17,7 @@ class TestMemoryCache(CacheContract):
     @pytest.fixture
     def cache(self, clock: ManualClock) -> MemoryCache:
         self.clock = clock
-        return MemoryCache(max_bytes=LARGEST * 2, clock=clock)
+        return MemoryCache(max_bytes=MAX_VALUE_BYTES * 2, clock=clock)
 
     async def pass_time(self, cache: Cache, seconds: float) -> None:
         self.clock.advance(seconds)

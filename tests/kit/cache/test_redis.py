@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 from structlog.testing import capture_logs
-from tests.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
+from tests.contracts.cache import MAX_VALUE_BYTES, CacheContract, Maker, at_once, settled
 
 from portico.kit.cache.base import Cache, CacheGroup, Entry
 from portico.kit.cache.redis import RedisCache, close_redis
@@ -29,7 +29,7 @@ async def caches(redis_url: str) -> AsyncIterator[Callable[..., RedisCache]]:
     made: list[RedisCache] = []
 
     def make(prefix: str = PREFIX) -> RedisCache:
-        made.append(RedisCache(redis_url, prefix, timeout=2.0, max_value=LARGEST))
+        made.append(RedisCache(redis_url, prefix, timeout=2.0, max_value=MAX_VALUE_BYTES))
         return made[-1]
 
     yield make

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from portico.kit.foundation.money import EXPONENTS, LARGEST, Amount, Money, TooPrecise, UnknownCurrency
+from portico.kit.foundation.money import EXPONENTS, MAX_MINOR_UNITS, Amount, Money, TooPrecise, UnknownCurrency
 
 amounts: TypeAdapter[Decimal] = TypeAdapter(Amount)
 currencies = st.sampled_from(sorted(EXPONENTS))
 
 
 class TestMoney:
-    @given(st.integers(0, LARGEST), currencies)
+    @given(st.integers(0, MAX_MINOR_UNITS), currencies)
     def test_minor_units_round_trip(self, minor: int, currency: str) -> None:
         money = Money(minor, currency)
 

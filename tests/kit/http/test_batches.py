@@ -72,7 +72,7 @@ class Shelf:
                 response.status_code = 200
             return {"book_id": book_id, "title": f"{draft.title} for {caller.subject}", "kept_key": idempotency_key}
 
-        add_batch_route(self.router, "/books/batch", of=put_book, most=4)
+        add_batch_route(self.router, "/books/batch", of=put_book, max_requests=4)
 
 
 def item(title: str, **more: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers, bi
 from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, run_service
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 RETRIES = frozenset(b"retry: %d\n\n" % delay for delay in range(1000, 1000 + 4096))
 
 router = Router(prefix="/rooms", tags=["rooms"])
@@ -92,7 +92,7 @@ class Client:
 async def visiting(address: str, room: str = "hall", *headers: str, version: str = "1.1") -> AsyncIterator[Client]:
     """Open an event stream and read its head."""
     host, _, port = address.partition(":")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         reader, writer = await asyncio.open_connection(host, int(port))
         lines = [f"GET /rooms/{room} HTTP/{version}", f"Host: {address}", "Accept: text/event-stream", *headers, "", ""]
         writer.write("\r\n".join(lines).encode())
@@ -115,7 +115,7 @@ def streams_of(rooms: RunningService) -> EventStreams:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110  # the condition is arbitrary
             await asyncio.sleep(0)
 

@@ -28,7 +28,7 @@ from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, RunningService, run_service
 
 BOOKS: Any = Book.__table__
-PATIENCE = 60
+TIMEOUT = 60
 
 
 def new_book(title: str) -> Book:
@@ -75,7 +75,7 @@ def router() -> Router:
 
 
 async def until_waiting(group: CommitGroup, count: int) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while group.waiting < count:  # noqa: ASYNC110  # the group has no event for it
             await asyncio.sleep(0)
 
@@ -97,7 +97,7 @@ async def waiting_group(
     unit = loans.context.grouped_unit_of_work()
     unit.keep_claim(BOOKS, {column.key: getattr(first, column.key) for column in BOOKS.columns}, refuse, first=True)
     blocking = asyncio.create_task(unit.commit())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await entered.wait()
         commits = Commits(loans.context, "books")
         yield commits

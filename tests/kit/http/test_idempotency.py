@@ -319,7 +319,7 @@ class TestRouteThatCallsOtherServices:
         begun, asked = asyncio.Event(), asyncio.Event()
         began: list[bool] = []
 
-        @router.post("", status_code=201, asks_others=True)
+        @router.post("", status_code=201, calls_services=True)
         async def add_slowly(draft: BookCreate, work: Work) -> BookRead:
             began.append(work.has_begun)
             begun.set()

@@ -74,8 +74,8 @@ class TestIdempotencySupport:
 
         async def act(calls: OnBehalf) -> None: ...
 
-        router.post("/a", asks_others=True)(act)
+        router.post("/a", calls_services=True)(act)
         router.post("/b", stores_answer=False)(act)
         router.put("/c")(act)
-        with pytest.raises(TypeError, match=r"POST /d: act calls other services.*asks_others=True"):
+        with pytest.raises(TypeError, match=r"POST /d: act calls other services.*calls_services=True"):
             router.post("/d")(act)

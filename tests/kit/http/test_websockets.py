@@ -23,7 +23,7 @@ from portico.kit.http.sockets import Socket
 from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, run_service, system_of
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 _ANY_BOOK: Any = select(literal(1))
 
 router = Router(prefix="/shelves", tags=["shelves"])
@@ -74,10 +74,8 @@ async def opened(loans: RunningService, path: str, query: str = "", **headers: s
     upstream = LocalUpstream(name, loans.channel._apps[name])
     header_list = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     try:
-        async with asyncio.timeout(PATIENCE):
-            tunnel = await upstream.connect(
-                UpstreamRequest("GET", path.encode(), query.encode(), header_list, PATIENCE)
-            )
+        async with asyncio.timeout(TIMEOUT):
+            tunnel = await upstream.connect(UpstreamRequest("GET", path.encode(), query.encode(), header_list, TIMEOUT))
             yield tunnel
     finally:
         await upstream.aclose()
@@ -265,6 +263,6 @@ class TestEventStreams:
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110  # the caller chooses the condition
             await asyncio.sleep(0)

@@ -7,7 +7,7 @@ from sqlalchemy import event
 
 from portico.kit.jobs.runner import Job, JobRunner, job
 from portico.kit.service_context import ServiceContext
-from portico.testing.running_service import PATIENCE, RunningService
+from portico.testing.running_service import RESPONSE_TIMEOUT, RunningService
 
 
 class Tally:
@@ -110,7 +110,7 @@ class TestJobRunner:
 
         task.cancel()
 
-        assert await asyncio.wait([task], timeout=PATIENCE) == ({task}, set())
+        assert await asyncio.wait([task], timeout=RESPONSE_TIMEOUT) == ({task}, set())
 
 
 class TestJob:

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from portico.kit.runtime.serving import AddressRefused, PortTaken, ServedApp, Servers, bind
-from portico.testing.running_service import PATIENCE
+from portico.testing.running_service import RESPONSE_TIMEOUT
 
 HOST = "127.0.0.1"
 
@@ -52,7 +52,7 @@ class TestServers:
         async with Servers(faces, grace=1), aiohttp.ClientSession() as session:
             for face in faces:
                 first = await _read_date(session, face.port)
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(RESPONSE_TIMEOUT):
                     while await _read_date(session, face.port) == first:
                         pass
 

@@ -2,7 +2,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.kit.telemetry.line_formats import LONGEST_LINE, Timestamps, json_line, text_line
+from portico.kit.telemetry.line_formats import MAX_LINE_LENGTH, Timestamps, json_line, text_line
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None)),
@@ -40,7 +40,7 @@ class TestJsonLine:
         line = json_line({"event": "import", "request_id": "r-1", "rows": ["x" * 100] * 1000})
 
         assert orjson.loads(line) == {"event": "import", "request_id": "r-1", "truncated": True}
-        assert len(line) <= LONGEST_LINE
+        assert len(line) <= MAX_LINE_LENGTH
 
 
 class TestTextLine:

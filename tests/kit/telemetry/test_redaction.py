@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.kit.telemetry.redaction import LONGEST_TEXT, is_secret_key, redact, scrub
+from portico.kit.telemetry.redaction import MAX_TEXT_LENGTH, is_secret_key, redact, scrub
 
 
 class TestIsSecretKey:
@@ -73,6 +73,6 @@ class TestScrub:
         assert "hunter2" not in scrub(text)
         assert scrub(text).startswith(text[:4])
 
-    @given(st.text(max_size=3 * LONGEST_TEXT))
+    @given(st.text(max_size=3 * MAX_TEXT_LENGTH))
     def test_the_result_is_limited(self, text: str) -> None:
-        assert len(scrub(text)) <= LONGEST_TEXT + 1
+        assert len(scrub(text)) <= MAX_TEXT_LENGTH + 1

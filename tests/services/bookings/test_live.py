@@ -11,7 +11,7 @@ from portico.gateway.upstreams.base import CloseFrame, HandshakeRefused, Upstrea
 from portico.gateway.upstreams.local import LocalUpstream
 from portico.kit import UserId
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @asynccontextmanager
@@ -20,9 +20,9 @@ async def following(bookings: BookingsService, booking_id: str, subject: str) ->
     upstream = LocalUpstream("bookings", bookings.run.channel._apps["bookings"])
     token = bookings.run.issuer.token(subject)
     path = f"/bookings/{booking_id}/live".encode()
-    asking = UpstreamRequest("GET", path, b"", [(b"authorization", f"Bearer {token}".encode())], PATIENCE)
+    asking = UpstreamRequest("GET", path, b"", [(b"authorization", f"Bearer {token}".encode())], TIMEOUT)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             yield await upstream.connect(asking)
     finally:
         await upstream.aclose()

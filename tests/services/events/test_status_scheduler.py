@@ -7,7 +7,7 @@ from tests.services.events.support import EventsService
 from portico.kit import ServiceContext
 from portico.services.events.repository import Shows
 from portico.services.events.status_scheduler import StatusScheduler
-from portico.testing.running_service import PATIENCE
+from portico.testing.running_service import RESPONSE_TIMEOUT
 
 MINUTE = 60.0
 DAY = 86_400.0
@@ -115,7 +115,7 @@ class WatchedScheduler(StatusScheduler):
     """Sets `ran` after each look for shows that are due. The first look fails if `fails` is set."""
 
     def __init__(self, context: ServiceContext, *, fails: bool) -> None:
-        super().__init__(context, poll=100 * PATIENCE)
+        super().__init__(context, poll=100 * RESPONSE_TIMEOUT)
         self.ran = asyncio.Event()
         self._fails = fails
 
@@ -134,7 +134,7 @@ async def test_a_change_of_this_process_wakes_the_scheduler(embedded: EventsServ
     scheduler = WatchedScheduler(embedded.run.context, fails=fails)
     running = asyncio.create_task(scheduler.run())
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RESPONSE_TIMEOUT):
             await scheduler.ran.wait()
             show_id = (await embedded.create(sale_start_time="2026-01-01T10:00:00Z"))["event_id"]
             while (await embedded.read(show_id))["status"] != "ON_SALE":

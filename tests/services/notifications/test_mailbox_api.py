@@ -67,7 +67,7 @@ class TestWithSmtp:
                 looks = [await staff.get(path) for path in ("/mailbox", f"/mailbox/{MailId.new()}")]
                 (found,) = (await staff.get("/notifications")).json()
 
-            assert [(each.status_code, each.json()["code"]) for each in looks] == [(409, "mailbox_elsewhere")] * 2
+            assert [(each.status_code, each.json()["code"]) for each in looks] == [(409, "no_embedded_mailbox")] * 2
             assert found["status"] == "sent"
             (received,) = server.received
             assert received.recipients == ("ada@example.com",)

@@ -297,7 +297,7 @@ class TestSeveralSenders:
         await notifications.confirm_order(await notifications.create_user())
         rules, run = notifications.sender._rules, notifications.run.context
         async with run.reader() as reader:
-            due = await Notifications(reader).due(reader.now, 10, longest=rules.longest_wait)
+            due = await Notifications(reader).due(reader.now, 10, max_wait=rules.max_wait)
         async with run.transaction() as work:
             _, (late,) = await claim_due(work, due, rules)
         notifications.run.clock.advance(41)

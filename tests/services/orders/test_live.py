@@ -13,7 +13,7 @@ from portico.gateway.upstreams.local import LocalUpstream
 from portico.services.orders.models import Order
 from portico.testing.databases import Databases
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @asynccontextmanager
@@ -22,10 +22,10 @@ async def following(orders: Orders, order_id: str, subject: str, *permissions: s
     upstream = LocalUpstream("orders", orders.run.channel._apps["orders"])
     token = orders.run.issuer.token(subject, permissions=permissions)
     asking = UpstreamRequest(
-        "GET", f"/orders/{order_id}/live".encode(), b"", [(b"authorization", f"Bearer {token}".encode())], PATIENCE
+        "GET", f"/orders/{order_id}/live".encode(), b"", [(b"authorization", f"Bearer {token}".encode())], TIMEOUT
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             yield await upstream.connect(asking)
     finally:
         await upstream.aclose()

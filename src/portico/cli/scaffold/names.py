@@ -10,7 +10,7 @@ import portico.kit
 import portico.services
 from portico.kit.foundation.errors import CommandError
 
-LONGEST_NAME = 20
+MAX_NAME_LENGTH = 20
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _VOWELS = "aeiou"
 
@@ -20,10 +20,10 @@ _TEMPLATE_NAMES = {"Annotated", "Any", "Callable", "Check", "Field", "Mapped", "
 
 def check_name(name: str, kind: str, example: str) -> None:
     """Check that `name` can name a module. Raises CommandError."""
-    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH:
         raise CommandError(
             f"{name!r} cannot name a {kind}.",
-            f"Use lower-case letters, digits and single underscores, at most {LONGEST_NAME} characters, as in {example}.",
+            f"Use lower-case letters, digits and single underscores, at most {MAX_NAME_LENGTH} characters, as in {example}.",
         )
     if keyword.iskeyword(name):
         raise CommandError(

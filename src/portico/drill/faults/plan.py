@@ -81,7 +81,7 @@ class FaultPlan:
         seed: of the run.
         kinds: of faults.
         rate: the share of points at which a fault occurs, 0 to 1.
-        longest: maximum delay of a slow operation, in seconds.
+        max_delay: maximum delay of a slow operation, in seconds.
         sites: the places at which faults occur.
     """
 
@@ -91,14 +91,14 @@ class FaultPlan:
         kinds: Collection[Kind] = ALL_FAULTS,
         *,
         rate: float = 0.05,
-        longest: float = 0.05,
+        max_delay: float = 0.05,
         sites: Collection[Site] = ALL_SITES,
     ) -> None:
         self.seed = seed
         self.kinds = tuple(kinds)
         self.sites = frozenset(sites)
         self.rate = rate
-        self.longest = longest
+        self.max_delay = max_delay
         self.active = True
         self.injected: Counter[tuple[Site, Kind]] = Counter()
         self.points: Counter[Site] = Counter()
@@ -123,4 +123,4 @@ class FaultPlan:
         if not possible or chance.random() >= self.rate:
             return None
         [kind] = chance.choices(possible, [weights[each] for each in possible])
-        return Fault(kind, before=chance.random() < 0.5, seconds=chance.uniform(0.001, self.longest))  # noqa: PLR2004  # in half of the cases
+        return Fault(kind, before=chance.random() < 0.5, seconds=chance.uniform(0.001, self.max_delay))  # noqa: PLR2004  # in half of the cases

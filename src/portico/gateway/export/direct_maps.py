@@ -20,7 +20,7 @@ _UNCLEAR = (
     r"^[^?]*/(?:\.|%2e){1,2}(?:/|\?|$)",
     r"^[^?]*%(?:2f|5c|7f|[01][0-9a-f])",
 )
-_LONGEST_KEY = 40
+_MAX_KEY_LENGTH = 40
 """Longest literal that fits into a bucket of a map with the default size. Longer ones are regular expressions."""
 
 
@@ -175,7 +175,7 @@ class DirectMaps:
 def _keys(entry: Entry) -> Lines:
     """Return the lines of the map of routes."""
     route_class, target = entry.route_class, entry.target
-    if route_class.is_literal and len(route_class.template) <= _LONGEST_KEY:
+    if route_class.is_literal and len(route_class.template) <= _MAX_KEY_LENGTH:
         return [f'"{method} {route_class.template}" {target};' for method in entry.methods]
     methods = "|".join(entry.methods)
     grouped = f"(?:{methods})" if "|" in methods else methods
@@ -183,7 +183,7 @@ def _keys(entry: Entry) -> Lines:
 
 
 def _path_key(route_class: RouteClass) -> str:
-    if route_class.is_literal and len(route_class.template) <= _LONGEST_KEY:
+    if route_class.is_literal and len(route_class.template) <= _MAX_KEY_LENGTH:
         return f'"{route_class.template}"'
     return f'"~{quoted(route_class.pattern)}"'
 

@@ -5,7 +5,7 @@ from portico.gateway.export.nginx_blocks import (
     block,
     error_page,
     forwarding,
-    listening,
+    listen_directives,
     location,
     quoted,
     redirect,
@@ -64,7 +64,7 @@ class _File:
         return block(
             "server",
             [
-                *listening(self._options),
+                *listen_directives(self._options),
                 "server_tokens off;",
                 "merge_slashes off;  # the gateway refuses paths with empty segments",
                 "",

@@ -32,7 +32,7 @@ FORWARDED = (
     "proxy_set_header X-Forwarded-Host $http_host;",
     'proxy_set_header Forwarded "";',
 )
-_LONGEST_NAME = 24
+_MAX_NAME_LENGTH = 24
 
 
 def block(head: str, lines: Lines) -> Lines:
@@ -47,13 +47,13 @@ def quoted(text: str) -> str:
 
 def short(name: str) -> str:
     """Return `name`, shortened with a hash if it is long: NGINX limits variable names (variables_hash_bucket_size)."""
-    if len(name) <= _LONGEST_NAME:
+    if len(name) <= _MAX_NAME_LENGTH:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:7]
-    return f"{name[: _LONGEST_NAME - 8]}_{digest}"
+    return f"{name[: _MAX_NAME_LENGTH - 8]}_{digest}"
 
 
-def listening(options: ExportOptions) -> Lines:
+def listen_directives(options: ExportOptions) -> Lines:
     """Return where a server listens, and its names and certificate."""
     tls, listen = options.tls, options.listen
     if tls is None:

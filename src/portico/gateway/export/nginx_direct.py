@@ -12,7 +12,7 @@ from portico.gateway.export.nginx_blocks import (
     block,
     error_page,
     forwarding,
-    listening,
+    listen_directives,
     location,
     redirect,
     short,
@@ -113,7 +113,7 @@ class _File:
         return block(
             "server",
             [
-                *listening(self._options),
+                *listen_directives(self._options),
                 "server_tokens off;",
                 "merge_slashes off;",
                 "",

@@ -7,7 +7,7 @@ from typing import Final
 
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.tokens import InvalidToken, TokenFormat, UnverifiedToken
-from portico.kit.auth.verification import MOST_TOKENS, LruCache, Validation, ValidationSource, fingerprint
+from portico.kit.auth.verification import MAX_TOKENS, LruCache, Validation, ValidationSource, fingerprint
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.probe_limiter import ProbeLimiter
 
@@ -28,7 +28,7 @@ class IntrospectionVerifier:
     """Seconds that a result is cached."""
 
     def __init__(
-        self, source: ValidationSource, form: TokenFormat, clock: Clock, *, max_tokens: int = MOST_TOKENS
+        self, source: ValidationSource, form: TokenFormat, clock: Clock, *, max_tokens: int = MAX_TOKENS
     ) -> None:
         self._source = source
         self._form = form

@@ -13,15 +13,15 @@ Algorithm = Literal["EdDSA", "ES256", "RS256", "HS256"]
 PublicAlgorithm = Literal["EdDSA", "ES256", "RS256"]
 
 PUBLIC_ALGORITHMS: Final = frozenset(get_args(PublicAlgorithm))
-LEAST_RSA_BITS: Final = 2048
-LEAST_SECRET_BYTES: Final = 32
-MOST_KEYS: Final = 32
+MIN_RSA_BITS: Final = 2048
+MIN_SECRET_BYTES: Final = 32
+MAX_KEYS: Final = 32
 MAX_KID_LENGTH: Final = 200
 
 _KEY_TYPES: Final[dict[str, tuple[str, str | int]]] = {
     "EdDSA": ("OKP", "Ed25519"),
     "ES256": ("EC", "P-256"),
-    "RS256": ("RSA", LEAST_RSA_BITS),
+    "RS256": ("RSA", MIN_RSA_BITS),
 }
 
 
@@ -71,8 +71,8 @@ class SigningKey:
     @classmethod
     def of_secret(cls, secret: str) -> Self:
         """Return the HS256 key of a shared secret of at least 32 bytes (RFC 7518 section 3.2). Raises UnusableKey."""
-        if len(secret.encode()) < LEAST_SECRET_BYTES:
-            raise UnusableKey(f"An HS256 secret needs at least {LEAST_SECRET_BYTES} bytes.")
+        if len(secret.encode()) < MIN_SECRET_BYTES:
+            raise UnusableKey(f"An HS256 secret needs at least {MIN_SECRET_BYTES} bytes.")
         # The kid must not be a thumbprint, because it would allow to test guesses of the secret offline.
         return cls("hs256", "HS256", OctKey.import_key(secret))
 
@@ -112,7 +112,7 @@ def read_key_set(document: object) -> dict[str, VerifyingKey]:
     if not isinstance(listed, list):
         raise UnusableKey("A key set is an object with a list of keys.")
     found: dict[str, VerifyingKey] = {}
-    for entry in listed[:MOST_KEYS]:
+    for entry in listed[:MAX_KEYS]:
         if isinstance(entry, dict) and entry.get("alg") in PUBLIC_ALGORITHMS:
             key = VerifyingKey.from_jwk(entry)
             found[key.kid] = key
@@ -136,5 +136,5 @@ def _reject_weak(key: Key) -> None:
     if isinstance(key, OKPKey) and key.curve_name != "Ed25519":
         raise UnusableKey("EdDSA is supported with Ed25519 only.")
     raw = key.raw_value
-    if isinstance(raw, RSAPrivateKey | RSAPublicKey) and raw.key_size < LEAST_RSA_BITS:
-        raise UnusableKey(f"An RSA key needs at least {LEAST_RSA_BITS} bits.")
+    if isinstance(raw, RSAPrivateKey | RSAPublicKey) and raw.key_size < MIN_RSA_BITS:
+        raise UnusableKey(f"An RSA key needs at least {MIN_RSA_BITS} bits.")

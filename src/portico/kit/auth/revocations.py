@@ -10,7 +10,7 @@ from portico.kit.auth.tokens import LEEWAY
 
 RevocationKind = Literal["session", "token", "user"]
 
-MOST_REVOCATIONS: Final = 100_000
+MAX_REVOCATIONS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RevocationSet:
     Under a flood of revocations, valid tokens are rejected a little early, but no revoked token is accepted.
     """
 
-    def __init__(self, limit: int = MOST_REVOCATIONS) -> None:
+    def __init__(self, limit: int = MAX_REVOCATIONS) -> None:
         self._limit = limit
         self._revocations: dict[tuple[RevocationKind, str], Revocation] = {}
         self._expiry_queue: list[tuple[float, RevocationKind, str]] = []

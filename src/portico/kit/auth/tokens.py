@@ -13,10 +13,10 @@ from portico.kit.auth.principal import SERVICE_PREFIX, Principal
 
 Reason = Literal["expired", "malformed", "bad_signature", "revoked", "user_inactive"]
 
-LONGEST_TOKEN: Final = 8 * 1024
+MAX_TOKEN_LENGTH: Final = 8 * 1024
 LEEWAY: Final = 5
 """Tolerated clock difference (seconds) between machines."""
-_LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+_MAX_TIMESTAMP: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 _SEGMENTS: Final = 3
 _ACCESS_TOKEN: Final = ("at+jwt", "application/at+jwt")
 ID_TOKEN: Final = ("jwt",)
@@ -123,7 +123,7 @@ class UnverifiedToken:
     @classmethod
     def parse(cls, token: str, *, kinds: tuple[str, ...] = _ACCESS_TOKEN) -> "UnverifiedToken":
         """Parse `token`. Raises InvalidToken (malformed) unless it is signed, of one of `kinds` and at most 8 KiB."""
-        if len(token) > LONGEST_TOKEN:
+        if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidToken("malformed", "the token is too long")
         segments = token.split(".")
         if len(segments) != _SEGMENTS or not token.isascii():
@@ -211,6 +211,6 @@ def _text(payload: dict[str, Any], name: str) -> str:
 
 def _seconds(payload: dict[str, Any], name: str) -> float:
     value = payload.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MAX_TIMESTAMP:
         raise InvalidToken("malformed", f"the token has no valid claim {name}")
     return value

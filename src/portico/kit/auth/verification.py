@@ -17,8 +17,8 @@ V = TypeVar("V")
 
 logger = get_logger(__name__)
 
-MOST_TOKENS: Final = 10_000
-MOST_REFUSED: Final = 256
+MAX_TOKENS: Final = 10_000
+MAX_REFUSED: Final = 256
 """Refused tokens that are not verified a second time for the same request."""
 
 
@@ -151,7 +151,7 @@ class KeyVerifier:
         source: identity.
         form: issuer and audience of the tokens.
         clock: the current time.
-        most_tokens: maximum number of cached tokens.
+        max_tokens: maximum number of cached tokens.
         refresh_every: how often (seconds) the keys are loaded.
         poll_every: pause (seconds) between reads of the feed.
         poll_wait: how long (seconds) a read waits for a new entry.
@@ -168,7 +168,7 @@ class KeyVerifier:
         form: TokenFormat,
         clock: Clock,
         *,
-        max_tokens: int = MOST_TOKENS,
+        max_tokens: int = MAX_TOKENS,
         refresh_every: float = 300.0,
         poll_every: float = 1.0,
         poll_wait: float = 5.0,
@@ -183,7 +183,7 @@ class KeyVerifier:
         self._is_running = False
         self._keys: dict[str, VerifyingKey] = {}
         self._verified: LruCache[Principal] = LruCache(max_tokens)
-        self._refused: LruCache[InvalidToken] = LruCache(MOST_REFUSED)
+        self._refused: LruCache[InvalidToken] = LruCache(MAX_REFUSED)
         self._revoked = RevocationSet()
         self._cursor: str | None = None
         self._lookup_lock = asyncio.Lock()

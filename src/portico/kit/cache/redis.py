@@ -28,7 +28,7 @@ _LOG_INTERVAL = 30.0  # seconds
 _CLAIM = 10.0  # seconds that a process may take to compute a value
 _POLL_INTERVAL = 0.02  # seconds between checks for a value that another process computes
 _WAIT_LIMIT = 1.0  # seconds until it is computed here as well
-_MOST_PENDING = 1024
+_MAX_PENDING = 1024
 
 _COUNT_UP = """
 if redis.call('exists', KEYS[1]) == 0 then redis.call('set', KEYS[1], ARGV[1]) end
@@ -214,7 +214,7 @@ class RedisCache(Cache):
     def _defer(self, key: str, pending: "_PendingWrite") -> None:
         self._pending.pop(key, None)
         self._pending[key] = pending
-        if len(self._pending) > _MOST_PENDING:
+        if len(self._pending) > _MAX_PENDING:
             del self._pending[next(iter(self._pending))]
 
     def _failed(self, error: Exception) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
 _LOOKUP_TIMEOUT = 2.0  # seconds
-_LONGEST_TTL = 30.0  # seconds that a result is used at most, whatever its TTL
+_MAX_TTL = 30.0  # seconds that a result is used at most, whatever its TTL
 DEFAULT_TTL = 5.0  # seconds; getaddrinfo returns no TTL, and registries change within seconds
 
 
@@ -177,7 +177,7 @@ class SystemResolver:
         addresses = tuple(address for each in found if not isinstance(each, BaseException) for address in each)
         if not addresses:
             raise LookupFailed(f"{name.name}: none of its {len(records)} targets has an address")
-        return Resolution(addresses, min(max(1.0, float(answer.rrset.ttl if answer.rrset else 0)), _LONGEST_TTL))
+        return Resolution(addresses, min(max(1.0, float(answer.rrset.ttl if answer.rrset else 0)), _MAX_TTL))
 
     async def _target(self, priority: int, port: int, host: str) -> list[InstanceAddress]:
         authority = _authority("http", host, port)

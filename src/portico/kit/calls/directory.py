@@ -28,7 +28,7 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-_MOST_INSTANCES = 128  # maximum number of instances of a service; further ones are ignored
+_MAX_INSTANCES = 128  # maximum number of instances of a service; further ones are ignored
 _AFTER_FAILURE = 1.0  # seconds before a failed lookup is retried
 
 
@@ -93,7 +93,7 @@ class Pool:
     def update(self, addresses: Collection[InstanceAddress]) -> None:
         """Replace the instances."""
         known = {instance.address: instance for instance in self.instances}
-        wanted = sorted(set(addresses), key=lambda address: (address.priority, address.origin))[:_MOST_INSTANCES]
+        wanted = sorted(set(addresses), key=lambda address: (address.priority, address.origin))[:_MAX_INSTANCES]
         self.instances = tuple(known.get(each) or Instance(each, self._new_breaker()) for each in wanted)
 
     def lease(self, *, avoiding: Collection[str] = (), probe: bool = False) -> InstanceLease:

@@ -46,7 +46,7 @@ class CalledInTransaction(CallError):
     def __init__(self, service: str) -> None:
         super().__init__(
             service,
-            "called while a transaction is open; call before it begins (an endpoint: asks_others=True) or after it ends",
+            "called while a transaction is open; call before it begins (an endpoint: calls_services=True) or after it ends",
         )
 
 

@@ -33,13 +33,13 @@ class GatheredLookup(Generic[K, V]):
     Args:
         fetch: looks up the given keys, and leaves out those that it does not know. It runs in the context of the first
             caller.
-        most: maximum number of keys of one request, unless one caller wants more.
+        max_keys: maximum number of keys of one request, unless one caller wants more.
         concurrent: maximum number of simultaneous requests. With more than one, a slow request does not stop all others.
     """
 
-    def __init__(self, fetch: Fetch[K, V], *, most: int, concurrent: int = 2) -> None:
+    def __init__(self, fetch: Fetch[K, V], *, max_keys: int, concurrent: int = 2) -> None:
         self._fetch = fetch
-        self._most = most
+        self._max_keys = max_keys
         self._concurrent = concurrent
         self._callers: deque[_Caller[K, V]] = deque()
         self._requests: set[asyncio.Task[None]] = set()
@@ -79,12 +79,12 @@ class GatheredLookup(Generic[K, V]):
         self._start()
 
     def _next(self) -> list[_Caller[K, V]]:
-        """Return the callers of the next request, oldest first: as many as have `most` keys together."""
+        """Return the callers of the next request, oldest first: as many as have `max_keys` keys together."""
         callers: list[_Caller[K, V]] = []
         keys: set[K] = set()
         while self._callers:
             caller = self._callers[0]
-            if callers and len(keys.union(caller.keys)) > self._most:
+            if callers and len(keys.union(caller.keys)) > self._max_keys:
                 break
             self._callers.popleft()
             if not caller.found.done():

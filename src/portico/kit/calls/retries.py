@@ -56,7 +56,7 @@ class RetryingChannel:
 
     A request that was never sent is always retried. One that may have taken effect is retried only if it is
     `repeatable`. Delays are random between zero and a limit that doubles (full jitter), so that failed callers do not
-    retry at the same time. A `Retry-After` is added; if it exceeds `longest_wait`, there is no retry. An open breaker
+    retry at the same time. A `Retry-After` is added; if it exceeds `max_wait`, there is no retry. An open breaker
     and a full channel are final, because retries would defeat them. The response to a later attempt is `in_doubt` if an
     earlier one was sent and may still arrive.
 
@@ -64,7 +64,7 @@ class RetryingChannel:
         channel: sends each attempt.
         attempts: maximum number of attempts, including the first.
         first_wait: maximum delay (seconds) before the second attempt.
-        longest_wait: maximum (seconds) of any delay.
+        max_wait: maximum (seconds) of any delay.
         new_budget: creates the budget of a service.
         draw: returns a random number from 0 to 1.
         sleep: waits for a number of seconds.
@@ -77,7 +77,7 @@ class RetryingChannel:
         *,
         attempts: int = 3,
         first_wait: float = 0.05,
-        longest_wait: float = 2.0,
+        max_wait: float = 2.0,
         new_budget: Callable[[], RetryBudget] = RetryBudget,
         draw: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -85,9 +85,9 @@ class RetryingChannel:
     ) -> None:
         self._channel = channel
         self._attempts = attempts
-        self._longest_wait = longest_wait
+        self._max_wait = max_wait
         self._new_budget = new_budget
-        self._backoff = Backoff(base=first_wait, limit=longest_wait, jitter=1.0, draw=draw)
+        self._backoff = Backoff(base=first_wait, limit=max_wait, jitter=1.0, draw=draw)
         self._sleep = sleep
         self._monotonic = monotonic
         self._budgets: dict[str, RetryBudget] = {}
@@ -127,7 +127,7 @@ class RetryingChannel:
         if attempt >= self._attempts or not _may_repeat(out, outcome):
             return None
         requested = retry_after(outcome) if isinstance(outcome, Incoming) else outcome.retry_after
-        if requested is not None and requested > self._longest_wait:
+        if requested is not None and requested > self._max_wait:
             return None
         return (requested or 0.0) + self._backoff.delay(attempt)
 

@@ -6,7 +6,7 @@ COUNT_LIMIT = 10_000
 """Rows up to which a list is counted. Counting all rows of a large table would cost more than the page."""
 REMEMBERED_FOR = 10.0
 """How long (seconds) a list is known to have more than `COUNT_LIMIT` rows. Deletes may have shortened it meanwhile."""
-_MOST_REMEMBERED = 1_000
+_MAX_REMEMBERED = 1_000
 
 
 class LongLists:
@@ -29,6 +29,6 @@ class LongLists:
     def add(self, key: Hashable, now: float) -> None:
         """Remember a list that has more than `COUNT_LIMIT` rows at `now`, which is monotonic time."""
         self._until.pop(key, None)
-        if len(self._until) >= _MOST_REMEMBERED:
+        if len(self._until) >= _MAX_REMEMBERED:
             del self._until[next(iter(self._until))]
         self._until[key] = now + REMEMBERED_FOR

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from portico.kit.foundation.ids import Identifier, IntegerIdentifier
     from portico.kit.foundation.money import (
         EXPONENTS,
-        LARGEST,
+        MAX_MINOR_UNITS,
         Amount,
         CurrencyCode,
         Money,
@@ -43,7 +43,7 @@ else:
             "backoff": "Backoff",
             "clock": "Clock latest_due seconds_until",
             "ids": "Identifier IntegerIdentifier",
-            "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
+            "money": "EXPONENTS MAX_MINOR_UNITS Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
             "problems": "BadRequest Conflict ContentTooLarge Forbidden InvalidCredentials NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
             "text": "CJK FLAG_LETTERS NOT_IN_A_LINE SYMBOLS blank_separators fold",
         },
@@ -53,7 +53,7 @@ __all__ = [
     "CJK",
     "EXPONENTS",
     "FLAG_LETTERS",
-    "LARGEST",
+    "MAX_MINOR_UNITS",
     "NOT_IN_A_LINE",
     "SYMBOLS",
     "Amount",

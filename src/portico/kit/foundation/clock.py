@@ -24,15 +24,15 @@ class Clock:
         return time.monotonic()
 
 
-def latest_due(now: datetime, longest: timedelta) -> datetime:
-    """Return the latest moment for which anything can wait at `now`, if the longest wait is `longest`.
+def latest_due(now: datetime, max_wait: timedelta) -> datetime:
+    """Return the latest moment for which anything can wait at `now`, if the longest wait is `max_wait`.
 
     A later moment was stored before the clock was set back. What waits for it is due now: otherwise it would wait for as
     long as the clock was set back.
     """
-    return now + longest + CLOCK_DIFFERENCE
+    return now + max_wait + CLOCK_DIFFERENCE
 
 
-def seconds_until(due_at: datetime, now: datetime, *, longest: timedelta) -> float:
+def seconds_until(due_at: datetime, now: datetime, *, max_wait: timedelta) -> float:
     """Return the seconds from `now` until `due_at`; 0 if that is beyond `latest_due`. Negative if it is overdue."""
-    return 0.0 if due_at > latest_due(now, longest) else (due_at - now).total_seconds()
+    return 0.0 if due_at > latest_due(now, max_wait) else (due_at - now).total_seconds()

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from portico.kit.foundation.problems import Unprocessable
 
-LARGEST = 10**12  # minor units; JSON numbers (RFC 8259 section 6) represent fifteen digits exactly
+MAX_MINOR_UNITS = 10**12  # minor units; JSON numbers (RFC 8259 section 6) represent fifteen digits exactly
 
 # ISO 4217: currencies whose minor unit is not a hundredth.
 _OTHER_EXPONENTS = {
@@ -75,7 +75,7 @@ def _from_number(value: Any) -> Any:
 Amount = Annotated[
     Decimal,
     BeforeValidator(_from_number, json_schema_input_type=float),
-    Field(ge=0, max_digits=15, decimal_places=4, le=LARGEST // 100, allow_inf_nan=False, strict=False),
+    Field(ge=0, max_digits=15, decimal_places=4, le=MAX_MINOR_UNITS // 100, allow_inf_nan=False, strict=False),
     PlainSerializer(float, return_type=float, when_used="json"),
 ]
 """An amount of 0 or more: a JSON number in input and output, a Decimal in code."""

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, dataclass_transform
 RESERVED = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id", "errors", "headers"})
 """Members that every problem document has. A field cannot have such a name."""
 
-_LONGEST_VALUE = 64
+_MAX_VALUE_LENGTH = 64
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -190,7 +190,7 @@ class UnsupportedContentEncoding(Problem):
 def check_content_encoding(encoding: str | None) -> None:
     """Raise UnsupportedContentEncoding if the `Content-Encoding` of a body names a coding other than identity."""
     if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
-        raise UnsupportedContentEncoding(encoding=encoding[:_LONGEST_VALUE])
+        raise UnsupportedContentEncoding(encoding=encoding[:_MAX_VALUE_LENGTH])
 
 
 class Unprocessable(Problem):

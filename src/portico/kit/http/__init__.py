@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portico.kit.http.middleware import QUIET
     from portico.kit.http.oauth_errors import InvalidClient, OAuthError, plain_description
     from portico.kit.http.paging import (
-        LARGEST_LIMIT,
+        MAX_LIMIT,
         NumberedPage,
         NumberedPageRequest,
         Page,
@@ -44,7 +44,7 @@ else:
             "event_stream_response": "EventStream EventStreamRequest",
             "middleware": "QUIET",
             "oauth_errors": "InvalidClient OAuthError plain_description",
-            "paging": "LARGEST_LIMIT NumberedPage NumberedPageRequest Page PageNumbers numbered_list",
+            "paging": "MAX_LIMIT NumberedPage NumberedPageRequest Page PageNumbers numbered_list",
             "problems": "ProblemRead field_errors problem_document",
             "router": "Router",
             "schema": "Case DateOrMoment Line Moment OneLine Schema",
@@ -54,7 +54,7 @@ else:
     )
 
 __all__ = [
-    "LARGEST_LIMIT",
+    "MAX_LIMIT",
     "QUIET",
     "Case",
     "ClientInfo",

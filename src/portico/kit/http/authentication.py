@@ -7,8 +7,8 @@ from portico.kit.auth.verification import TokenVerifier, VerificationUnavailable
 from portico.kit.foundation.problems import InvalidCredentials, Problem, Unauthorized, Unavailable
 
 _SCHEME = "bearer "
-_LONGEST = 8192
-_LONGEST_TICKET = 128
+_MAX_TOKEN_LENGTH = 8192
+_MAX_TICKET_LENGTH = 128
 TICKET = "ticket"
 """Name of the query parameter."""
 
@@ -85,7 +85,7 @@ class Authentication:
     async def _find_token(self) -> str:
         if self._ticket is None:
             return bearer_token(self._header or b"")
-        if not 0 < len(self._ticket) <= _LONGEST_TICKET:
+        if not 0 < len(self._ticket) <= _MAX_TICKET_LENGTH:
             raise InvalidCredentials(reason="malformed")
         return await self._verifier.redeem_ticket(self._ticket)
 
@@ -96,6 +96,6 @@ def bearer_token(header: bytes) -> str:
     if not text.lower().startswith(_SCHEME):
         raise Unauthorized
     token = text[len(_SCHEME) :].strip()
-    if not token or not token.isascii() or len(token) > _LONGEST:
+    if not token or not token.isascii() or len(token) > _MAX_TOKEN_LENGTH:
         raise InvalidCredentials(reason="malformed")
     return token

@@ -109,7 +109,7 @@ class _Single:
         return arguments
 
 
-def add_batch_route(router: Router, path: str, *, of: Callable[..., Any], most: int = MAX_BATCH) -> None:
+def add_batch_route(router: Router, path: str, *, of: Callable[..., Any], max_requests: int = MAX_BATCH) -> None:
     """Declare the endpoint to which services send many requests of `of`, a declared endpoint, at once.
 
     Each request is handled as if it came alone, with its own Idempotency-Key, status and problem, and all at the same
@@ -119,7 +119,7 @@ def add_batch_route(router: Router, path: str, *, of: Callable[..., Any], most: 
         router: the router of `of`.
         path: path of the endpoint.
         of: an endpoint for services. It takes at most a body, parameters of the path, resources and the context.
-        most: maximum number of requests.
+        max_requests: maximum number of requests.
 
     Raises:
         TypeError: `of` is not declared, or takes something that many requests cannot have of their own, such as a unit of
@@ -129,10 +129,10 @@ def add_batch_route(router: Router, path: str, *, of: Callable[..., Any], most: 
     if single is None:
         raise TypeError(f"{of.__name__} has no route. Declare it before its batch.")
     hidden = {"include_in_schema": False}
-    router.add("POST", path, _batch_endpoint(single, most), stores_answer=False, framework=hidden)
+    router.add("POST", path, _batch_endpoint(single, max_requests), stores_answer=False, framework=hidden)
 
 
-def _batch_endpoint(route: Route, most: int) -> Callable[..., Any]:
+def _batch_endpoint(route: Route, max_requests: int) -> Callable[..., Any]:
     single = _analyze(route)
 
     async def handle(**given: Any) -> Response:
@@ -140,7 +140,7 @@ def _batch_endpoint(route: Route, most: int) -> Callable[..., Any]:
         batch = _Batch(single, request, given, context, ErrorResponder(context.name, context.system.case, route.errors))
         return Response(await batch.answer(items), media_type="application/json")
 
-    items = Annotated[list[BatchItem], Body(min_length=1, max_length=most)]
+    items = Annotated[list[BatchItem], Body(min_length=1, max_length=max_requests)]
     annotations = {_ITEMS: items, _REQUEST: Request, _CONTEXT: Context, **single.dependencies}
     keyword = inspect.Parameter.KEYWORD_ONLY
     handle.__name__ = f"{route.endpoint.__name__}_batch"

@@ -68,7 +68,7 @@ logger = get_logger(__name__)
 _RETRIES = RetryPolicy(is_retryable=is_conflict_or_disconnect)
 _ERRORS = 400
 _CLIENT_CLOSED_REQUEST = 499  # recorded in the log and the metrics only
-_MOST_ERRORS = 100
+_MAX_ERRORS = 100
 _JSON = re.compile(r"application/([\w.\-]+\+)?json")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -208,7 +208,7 @@ class BoundaryRoute(AnalyzedRoute):
         caller = anonymous_caller(request, self._context, body) if principal is None else principal.subject
         ttl = timedelta(seconds=self._context.settings.idempotency_ttl)
         with Claim(request, key, body, caller=caller, in_flight=self._context.keys_in_flight, ttl=ttl) as claim:
-            if self._declared.asks_others or self._declared.grouped:
+            if self._declared.calls_services or self._declared.grouped:
                 return await self._claim_last(request, handle, work, claim)
             if (earlier := await claim.earlier_answer(work)) is not None:
                 return earlier

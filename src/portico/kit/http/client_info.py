@@ -9,8 +9,8 @@ from portico.kit.foundation.ip_addresses import address_key, parse_address
 from portico.kit.http.request import combined_field
 from portico.kit.service_context import ServiceContext
 
-MOST_HOPS: Final = 32
-LONGEST_NAME: Final = 255
+MAX_HOPS: Final = 32
+MAX_NAME_LENGTH: Final = 255
 UNKNOWN: Final = "unknown"
 
 
@@ -37,7 +37,7 @@ def client_address(request: Request, context: ServiceContext) -> str:
     Trusted are TRUSTED_PROXIES and this machine, because a service behind its own gateway sees only the gateway.
     """
     address = request.client.host if request.client else UNKNOWN
-    hops = (combined_field(request.headers, "x-forwarded-for") or "").split(",")[-MOST_HOPS:]
+    hops = (combined_field(request.headers, "x-forwarded-for") or "").split(",")[-MAX_HOPS:]
     for hop in reversed(hops):
         if not _is_trusted(address, context) or parse_address(hop.strip()) is None:
             break
@@ -55,7 +55,7 @@ def _is_trusted(address: str, context: ServiceContext) -> bool:
 async def _client_info(request: Request) -> ClientInfo:
     context: ServiceContext = request.scope["portico.context"]
     name = "".join(letter for letter in request.headers.get("user-agent", "") if letter.isprintable())
-    return ClientInfo(client_address(request, context), name[:LONGEST_NAME])
+    return ClientInfo(client_address(request, context), name[:MAX_NAME_LENGTH])
 
 
 RequestClient = Annotated[ClientInfo, Depends(_client_info)]

@@ -25,7 +25,7 @@ from portico.kit.http.client_info import client_key
 from portico.kit.http.request import combined_field
 from portico.kit.service_context import ServiceContext
 
-_LONGEST_KEY = 255
+_MAX_KEY_LENGTH = 255
 _STORED_HEADERS = {"content-type", "location", "etag", "link"}
 
 
@@ -81,8 +81,8 @@ class Claim:
     def __init__(
         self, request: Request, key: str, body: bytes, *, caller: str, in_flight: set[str], ttl: timedelta
     ) -> None:
-        if not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
-            raise BadRequest(reason=f"an Idempotency-Key has 1 to {_LONGEST_KEY} printable characters")
+        if not 0 < len(key) <= _MAX_KEY_LENGTH or not key.isprintable():
+            raise BadRequest(reason=f"an Idempotency-Key has 1 to {_MAX_KEY_LENGTH} printable characters")
         scope = f"{caller}\n{request.method}\n{request.url.path}\n{key}"
         self._key = hashlib.sha256(scope.encode()).hexdigest()
         self._fingerprint = _digest(request, body, salt=key)  # the stored digest must not reveal a password

@@ -25,7 +25,7 @@ SWITCHED = 101  # RFC 9110 section 15.2.2
 _CLIENT_CLOSED_REQUEST = 499
 _FORBIDDEN = 403
 _SEND_WITHIN = 20.0  # seconds that a client may take to read a message
-_LONGEST_REASON = 123  # maximum number of bytes in a close frame (RFC 6455 section 5.5)
+_MAX_REASON_LENGTH = 123  # maximum number of bytes in a close frame (RFC 6455 section 5.5)
 
 
 class TooManyStreams(Unavailable):
@@ -67,18 +67,18 @@ class LiveSocket:
         send: ASGI send.
         case: case of the system's JSON.
         within: time-out of the handshake.
-        longest: maximum size (bytes) of a client's message.
+        max_bytes: maximum size (bytes) of a client's message.
         rate: how many messages the client may send.
     """
 
     def __init__(
-        self, receive: Receive, send: Send, *, case: Case, within: asyncio.Timeout, longest: int, rate: Rate
+        self, receive: Receive, send: Send, *, case: Case, within: asyncio.Timeout, max_bytes: int, rate: Rate
     ) -> None:
         self._receive = receive
         self._send = send
         self._case = case
         self._within = within
-        self._longest = longest
+        self._max_bytes = max_bytes
         self._rate = rate
         self._received_at: deque[float] = deque(maxlen=rate.limit)
         self.accepted = False
@@ -137,7 +137,7 @@ class LiveSocket:
         if self._closed or not self.accepted:
             return
         self._closed = True
-        cut = reason.encode()[:_LONGEST_REASON].decode("utf-8", "ignore")
+        cut = reason.encode()[:_MAX_REASON_LENGTH].decode("utf-8", "ignore")
         await self._send_in_time({"type": "websocket.close", "code": code, "reason": cut})
 
     async def drain(self) -> None:
@@ -147,8 +147,8 @@ class LiveSocket:
             if message["type"] == "websocket.disconnect":
                 self._closed = True
                 return
-            if _size_of(message) > self._longest:
-                await self.close(TOO_BIG, f"a message has at most {self._longest} bytes")
+            if _size_of(message) > self._max_bytes:
+                await self.close(TOO_BIG, f"a message has at most {self._max_bytes} bytes")
                 return
             if self._exceeds_rate():
                 await self.close(REFUSED, f"at most {self._rate.limit} messages in {self._rate.window} s")

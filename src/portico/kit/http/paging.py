@@ -18,10 +18,10 @@ from portico.kit.data.paging import Slice, Window
 from portico.kit.http.schema import Schema
 
 DEFAULT_LIMIT = 100
-LARGEST_LIMIT = 1000
-LARGEST_SKIP = 2**31 - 1
+MAX_LIMIT = 1000
+MAX_SKIP = 2**31 - 1
 DEFAULT_SIZE = 20
-LARGEST_SIZE = 100
+MAX_PAGE_SIZE = 100
 PAGE = "portico.page"
 """Key of the request's page in the ASGI scope."""
 
@@ -140,8 +140,8 @@ def _link(path: str, filters: Sequence[tuple[str, str]], place: list[tuple[str, 
 async def page(
     request: Request,
     response: Response,
-    skip: Annotated[int, Query(ge=0, le=LARGEST_SKIP, description="Number of items to skip")] = 0,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT, description="Maximum number of items")] = DEFAULT_LIMIT,
+    skip: Annotated[int, Query(ge=0, le=MAX_SKIP, description="Number of items to skip")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Maximum number of items")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=1024, description="Position from a `Link` of this list")] = None,
 ) -> PageRequest:
     requested = PageRequest(skip=skip, limit=limit, cursor=cursor, request=request, response=response)
@@ -156,8 +156,8 @@ Page = Annotated[PageRequest, Depends(page)]
 async def numbered_page(
     request: Request,
     response: Response,
-    page: Annotated[int, Query(ge=0, le=LARGEST_SKIP // LARGEST_SIZE, description="Number of the page, from 0")] = 0,
-    size: Annotated[int, Query(ge=1, le=LARGEST_SIZE, description="Maximum number of items on a page")] = DEFAULT_SIZE,
+    page: Annotated[int, Query(ge=0, le=MAX_SKIP // MAX_PAGE_SIZE, description="Number of the page, from 0")] = 0,
+    size: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE, description="Maximum number of items on a page")] = DEFAULT_SIZE,
     cursor: Annotated[str | None, Query(max_length=1024, description="Position from a `Link` of this list")] = None,
 ) -> NumberedPageRequest:
     requested = NumberedPageRequest(

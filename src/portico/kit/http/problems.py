@@ -15,7 +15,7 @@ from portico.kit.foundation.problems import NotFound, Problem, Unprocessable
 from portico.kit.http.schema import Case, Schema, location_in_caller_case
 
 MEDIA_TYPE = "application/problem+json"
-_MOST_ERRORS = 100
+_MAX_ERRORS = 100
 
 
 class FieldError(Schema):
@@ -89,7 +89,7 @@ def field_errors(faults: Sequence[Mapping[str, Any]], sent: Any, case: Case) -> 
             "message": fault["msg"],
             "type": fault["type"],
         }
-        for fault in faults[:_MOST_ERRORS]
+        for fault in faults[:_MAX_ERRORS]
     ]
 
 

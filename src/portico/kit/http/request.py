@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope
 from portico.kit.foundation.problems import BadRequest, ContentTooLarge, check_content_encoding
 
 FORM = "application/x-www-form-urlencoded"
-_MOST_FIELDS = 64
+_MAX_FIELDS = 64
 
 
 class BoundedRequest(Request):
@@ -95,7 +95,7 @@ class BoundedRequest(Request):
         """Convert a form body to a JSON object with the same members. Raises BadRequest, also for a repeated field."""
         try:
             pairs = parse_qsl(
-                (await self.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
+                (await self.body()).decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"
             )
         except ValueError as error:
             raise BadRequest(reason="the form could not be decoded") from error

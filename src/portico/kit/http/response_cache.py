@@ -10,7 +10,7 @@ from starlette.responses import Response
 from portico.kit.cache.base import CacheGroup
 from portico.kit.http.request import combined_field
 
-_LONGEST_KEY = 200
+_MAX_KEY_LENGTH = 200
 _OK = 200
 _RECOMPUTED_HEADER = "content-length"  # set again when the response is sent
 
@@ -54,7 +54,7 @@ async def cached_response(
 def _key(request: Request) -> str:
     scope = request.scope
     key = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
-    return key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
+    return key if len(key) <= _MAX_KEY_LENGTH else hashlib.sha256(key.encode()).hexdigest()
 
 
 def _serialize(response: Response) -> bytes:

@@ -33,7 +33,7 @@ class RouteOptions(TypedDict, total=False):
         timeout: time limit (seconds), if it differs from the service's own.
         body_limit: maximum size (bytes) of a body, if it differs from the service's own.
         stores_answer: whether the response is stored for an Idempotency-Key; never for responses with tokens.
-        asks_others: whether the endpoint calls other services before its transaction begins. Its key is then claimed
+        calls_services: whether the endpoint calls other services before its transaction begins. Its key is then claimed
             last instead of first.
         grouped: whether requests of the same moment are committed in one transaction. Only those that merely insert and
             publish are; see `GroupedUnitOfWork`. Its key is claimed last.
@@ -56,7 +56,7 @@ class RouteOptions(TypedDict, total=False):
     timeout: float | None
     body_limit: int | None
     stores_answer: bool
-    asks_others: bool
+    calls_services: bool
     grouped: bool
     accepts_forms: bool
     streams: bool
@@ -85,7 +85,7 @@ class Route:
     timeout: float | None = None
     body_limit: int | None = None
     stores_answer: bool = True
-    asks_others: bool = False
+    calls_services: bool = False
     grouped: bool = False
     accepts_forms: bool = False
     streams: bool = False
@@ -100,10 +100,10 @@ class Route:
     def __post_init__(self) -> None:
         if self.cache is not None and (self.method != "GET" or self.access.kind not in {"public", "public_read"}):
             raise TypeError(f"{self.method} {self.path}: only responses to a public GET can be cached. Remove cache=.")
-        if self.keeps_answers and not self.asks_others and _takes_calls(self.endpoint):
+        if self.keeps_answers and not self.calls_services and _takes_calls(self.endpoint):
             raise TypeError(
                 f"{self.method} {self.path}: {self.endpoint.__name__} calls other services, which is refused while an "
-                "Idempotency-Key is being claimed. Add asks_others=True, or stores_answer=False."
+                "Idempotency-Key is being claimed. Add calls_services=True, or stores_answer=False."
             )
 
     def served(self, *, public_reads: bool) -> "Route":

@@ -66,7 +66,7 @@ class SocketRoute(APIWebSocketRoute):
             send,
             case=self._context.system.case,
             within=within,
-            longest=settings.message_limit,
+            max_bytes=settings.message_limit,
             rate=settings.rate_limit_messages,
         )
         scope["portico.socket"] = socket

@@ -115,7 +115,7 @@ class JobRunner:
         due_at = self._due_at.get(each.name)
         if due_at is None:
             return 0.0
-        return max(seconds_until(due_at, self._context.clock.now(), longest=each.every), 0.0)
+        return max(seconds_until(due_at, self._context.clock.now(), max_wait=each.every), 0.0)
 
     async def _claim(self, each: Job) -> bool:
         lease, now = f"job:{each.name}", self._context.clock.now()

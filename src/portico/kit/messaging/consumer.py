@@ -12,7 +12,7 @@ from portico.kit.messaging.event import Event
 from portico.kit.service_context import ServiceContext
 
 ConsumerFunction = Callable[..., Awaitable[None]]
-_FEWEST_PARAMETERS = 2  # the event and its unit of work; the third is the service's context
+_MIN_PARAMETERS = 2  # the event and its unit of work; the third is the service's context
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Consumer:
 
     @cached_property
     def _takes_context(self) -> bool:
-        return len(inspect.signature(self.function).parameters) > _FEWEST_PARAMETERS
+        return len(inspect.signature(self.function).parameters) > _MIN_PARAMETERS
 
     async def handle(self, event: Event, work: UnitOfWork, context: ServiceContext) -> None:
         """Call the function."""
@@ -62,7 +62,7 @@ def consumes(*events: type[Event], name: str) -> Callable[[ConsumerFunction], Co
 
     def declare(function: ConsumerFunction) -> Consumer:
         count = len(inspect.signature(function).parameters)
-        fits = _FEWEST_PARAMETERS <= count <= _FEWEST_PARAMETERS + 1 and inspect.iscoroutinefunction(function)
+        fits = _MIN_PARAMETERS <= count <= _MIN_PARAMETERS + 1 and inspect.iscoroutinefunction(function)
         if not events or not fits:
             raise TypeError(
                 f"{function.__name__} is not a consumer. Declare it as `async def {function.__name__}(event, work)` or "

@@ -24,7 +24,7 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-LARGEST_PAGE = 1001
+MAX_PAGE_SIZE = 1001
 """One more than the largest page shown, so that a caller can tell whether there are more."""
 
 
@@ -127,8 +127,8 @@ class DeadLetters:
         self._clock = clock
 
     async def page(self, choice: DeadLetterFilter, *, limit: int = 100, after: int = 0) -> list[DeadLetter]:
-        """Return at most `limit` (LARGEST_PAGE) dead letters with a number above `after`, oldest first."""
-        chosen = _after(after, choice).limit(min(limit, LARGEST_PAGE))
+        """Return at most `limit` (MAX_PAGE_SIZE) dead letters with a number above `after`, oldest first."""
+        chosen = _after(after, choice).limit(min(limit, MAX_PAGE_SIZE))
         async with Reader(self._database, self._clock) as reader:
             return [DeadLetter(*row) for row in await reader.rows(chosen.with_only_columns(*_COLUMNS))]
 

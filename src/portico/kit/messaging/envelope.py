@@ -11,7 +11,7 @@ from portico.kit.messaging.event import Event
 
 CONTENT_TYPE = "application/cloudevents+json"
 _REQUIRED = ("id", "type", "source", "subject")
-_LONGEST = 255  # maximum number of characters of an attribute that is part of a key
+_MAX_ATTRIBUTE_LENGTH = 255  # maximum number of characters of an attribute that is part of a key
 
 
 class NotAnEvent(ValueError):
@@ -54,7 +54,7 @@ class Envelope:
         for name in _REQUIRED:
             if not _is_short_text(fields.get(name)):
                 raise NotAnEvent(
-                    f"the CloudEvent's attribute {name!r} is missing, not a text or longer than {_LONGEST} characters"
+                    f"the CloudEvent's attribute {name!r} is missing, not a text or longer than {_MAX_ATTRIBUTE_LENGTH} characters"
                 )
         version, data = fields.get("eventversion", 1), fields.get("data")
         if not isinstance(version, int) or not isinstance(data, dict):
@@ -74,7 +74,7 @@ class Envelope:
 
 def _is_short_text(value: Any) -> bool:
     """Return whether the value can be part of a key. PostgreSQL rejects NUL."""
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST and "\0" not in value
+    return isinstance(value, str) and 0 < len(value) <= _MAX_ATTRIBUTE_LENGTH and "\0" not in value
 
 
 def serialize(event: Event, *, source: str, time: datetime, trace: str | None) -> str:

@@ -15,9 +15,9 @@ from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.batches import BATCH, in_batches
 from portico.kit.messaging.envelope import Envelope
 
-LARGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 _LOOK_BACK = 1000  # numbers below the highest seen that are read again, because a lower one may be committed later
-_MOST_NEWS = 3 * _LOOK_BACK  # larger than _LOOK_BACK, so that each read makes progress
+_MAX_NEWS = 3 * _LOOK_BACK  # larger than _LOOK_BACK, so that each read makes progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +88,19 @@ class EventLog:
 
         Args:
             selection: which events.
-            limit: maximum number of events, at most LARGEST_PAGE.
+            limit: maximum number of events, at most MAX_PAGE_SIZE.
             after: the events have higher numbers.
             last: the highest number to return; None for no limit.
         """
         chosen = _ordered(selection).where(event_log.c.id > after)
         if last is not None:
             chosen = chosen.where(event_log.c.id <= last)
-        return await self._read(chosen.limit(min(limit, LARGEST_PAGE)))
+        return await self._read(chosen.limit(min(limit, MAX_PAGE_SIZE)))
 
     async def newest(self, selection: EventFilter, *, limit: int = 100) -> list[LoggedEvent]:
-        """Return the newest `limit` (LARGEST_PAGE) events, oldest first."""
+        """Return the newest `limit` (MAX_PAGE_SIZE) events, oldest first."""
         backwards = select(*_COLUMNS).where(*selection.conditions()).order_by(event_log.c.id.desc())
-        return (await self._read(backwards.limit(min(limit, LARGEST_PAGE))))[::-1]
+        return (await self._read(backwards.limit(min(limit, MAX_PAGE_SIZE))))[::-1]
 
     async def count(self, selection: EventFilter) -> int:
         """Return the number of matching events."""
@@ -146,7 +146,7 @@ class EventLog:
     async def numbers(self, selection: EventFilter, after: int, others: set[int]) -> set[int]:
         """Return the numbers of matching events above `after`, and those of `others` that are in the log. Bounded."""
         wanted = or_(event_log.c.id > after, event_log.c.id.in_(others))
-        chosen = _ordered(selection).where(wanted).limit(_MOST_NEWS).with_only_columns(event_log.c.id)
+        chosen = _ordered(selection).where(wanted).limit(_MAX_NEWS).with_only_columns(event_log.c.id)
         async with Reader(self._database, self._clock) as reader:
             return {row.id for row in await reader.rows(chosen)}
 
@@ -180,7 +180,7 @@ class Follower:
         found = await self._log.numbers(self._selection, self._last - _LOOK_BACK, self._awaited | waiting)
         news = found - self._seen
         self._awaited = waiting
-        if len(found) == _MOST_NEWS:
+        if len(found) == _MAX_NEWS:
             last = max(found)  # there are more
         self._last = max(self._last, last)
         self._seen = {each for each in self._seen | news if each > self._last - _LOOK_BACK or each in waiting}

@@ -18,10 +18,10 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 _CAUSE = "Refused"
-LONGEST_HOLD = timedelta(seconds=300)
+MAX_HOLD = timedelta(seconds=300)
 """Maximum delay between two attempts to publish a rejected event."""
-_HOLD_BACKOFF = Backoff(base=2.0, limit=LONGEST_HOLD.total_seconds(), jitter=0.0)
-_LONGEST_REASON = 1_000  # characters
+_HOLD_BACKOFF = Backoff(base=2.0, limit=MAX_HOLD.total_seconds(), jitter=0.0)
+_MAX_REASON_LENGTH = 1_000  # characters
 
 IS_BLOCKED = exists().where(
     blocked_aggregates.c.aggregate == outbox.c.aggregate,
@@ -63,7 +63,7 @@ class PublishFailures:
                 if row.aggregate in behind:
                     continue
                 if row.event_id in refused:
-                    await self._hold(work, row, refused[row.event_id][:_LONGEST_REASON])
+                    await self._hold(work, row, refused[row.event_id][:_MAX_REASON_LENGTH])
                     behind.add(row.aggregate)
                 else:
                     published.append(row)

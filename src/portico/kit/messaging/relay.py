@@ -19,13 +19,13 @@ from portico.kit.foundation.backoff import Backoff
 from portico.kit.foundation.clock import latest_due
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
 from portico.kit.messaging.context import MessagingContext
-from portico.kit.messaging.publish_failures import IS_BLOCKED, LONGEST_HOLD, PublishFailures
+from portico.kit.messaging.publish_failures import IS_BLOCKED, MAX_HOLD, PublishFailures
 from portico.kit.telemetry.logs import LastFailure, get_logger
 
 logger = get_logger(__name__)
 
 _LEASE = "relay"
-_LONGEST_LEASE = timedelta(seconds=300)  # maximum of RELAY_LEASE, which may differ between processes
+_MAX_LEASE = timedelta(seconds=300)  # maximum of RELAY_LEASE, which may differ between processes
 _BATCH = 1000  # events per batch
 _POLL = Backoff(base=0.5, limit=5.0, jitter=0.2)  # for events that another process has committed
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
@@ -151,7 +151,7 @@ class Relay:
         check_blocked = self._publish_failures.hold(now)
         values: dict[str, Any] = {"in_progress": in_progress}
         if check_blocked:
-            values |= {"now": now, "latest": latest_due(now, LONGEST_HOLD)}
+            values |= {"now": now, "latest": latest_due(now, MAX_HOLD)}
         async with self._context.reader() as reader:
             return await reader.rows(_batch(reader.database.dialect, check_blocked=check_blocked), values)
 
@@ -188,7 +188,7 @@ class Relay:
         async with self._context.transaction() as work:
             until = now + self._lease
             free = or_(
-                leases.c.owner == self._owner, leases.c.until <= now, leases.c.until > latest_due(now, _LONGEST_LEASE)
+                leases.c.owner == self._owner, leases.c.until <= now, leases.c.until > latest_due(now, _MAX_LEASE)
             )
             taken = await work.execute(
                 update(leases).where(leases.c.name == _LEASE, free).values(owner=self._owner, until=until)

@@ -33,12 +33,12 @@ CHANGE_SUBJECT = "retry-queue"
 """The subject of change notifications when an event is queued, retried or replayed in this process."""
 
 _BATCH = 100
-_LONGEST_DELAY = timedelta(seconds=300)
+_MAX_DELAY = timedelta(seconds=300)
 # Delay of an event behind an earlier one, in case it is not woken.
 _BLOCKED_BACKOFF = Backoff(base=15.0, limit=15.0, jitter=0.2)
-_LONGEST_ERROR = 4_000  # characters
-_LONGEST_BODY = 1 << 20
-_LONGEST_KEY = 255
+_MAX_ERROR_LENGTH = 4_000  # characters
+_MAX_BODY_LENGTH = 1 << 20
+_MAX_KEY_LENGTH = 255
 
 
 class BlockedByEarlierEvent(Exception):
@@ -105,8 +105,8 @@ class FailedEvent:
             consumer="",
             event_id=_identity(message),
             type=_storable(message.type, NAME_LENGTH),
-            aggregate=_storable(message.key, _LONGEST_KEY),
-            body=_storable(message.body[:_LONGEST_BODY].decode(errors="replace"), _LONGEST_BODY),
+            aggregate=_storable(message.key, _MAX_KEY_LENGTH),
+            body=_storable(message.body[:_MAX_BODY_LENGTH].decode(errors="replace"), _MAX_BODY_LENGTH),
             state="dead",
             attempts=1,
             cause=_cause(error),
@@ -151,14 +151,14 @@ class RetryQueue:
         """Return the events that are due for a retry by a consumer of this process, in the order in which they failed."""
         async with self._context.reader() as reader:
             now = reader.now
-            rows = await reader.rows(self._due, {"now": now, "latest": latest_due(now, _LONGEST_DELAY)})
+            rows = await reader.rows(self._due, {"now": now, "latest": latest_due(now, _MAX_DELAY)})
         return [FailedEvent(*row) for row in rows]
 
     async def seconds_until_due(self) -> float | None:
         """Return the seconds until the next event is due for a retry by a consumer of this process; None if none waits."""
         async with self._context.reader() as reader:
             due_at = cast("datetime | None", (await reader.rows(self._next_due_at, {}))[0][0])
-            return None if due_at is None else seconds_until(due_at, reader.now, longest=_LONGEST_DELAY)
+            return None if due_at is None else seconds_until(due_at, reader.now, max_wait=_MAX_DELAY)
 
     async def remove(self, work: UnitOfWork, failed: FailedEvent) -> None:
         """Remove an event that was handled in this unit of work, and wake the next event of its aggregate."""
@@ -215,7 +215,7 @@ class RetryQueue:
 
     def _row(self, failed: FailedEvent, work: UnitOfWork, *, is_blocked: bool) -> dict[str, Any]:
         settings = self._context.settings
-        backoff = Backoff(base=settings.event_retry_delay, limit=_LONGEST_DELAY.total_seconds(), jitter=0.2)
+        backoff = Backoff(base=settings.event_retry_delay, limit=_MAX_DELAY.total_seconds(), jitter=0.2)
         if is_blocked:
             backoff = _BLOCKED_BACKOFF
         row = {name: getattr(failed, name) for name in _COLUMNS if name != "id"}
@@ -281,18 +281,18 @@ def _cause(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     """Return the error message, without the SQL of database errors, which repeats the data."""
     fields = error.sentence() if isinstance(error, Problem) else str(error).partition("\n[SQL")[0]
-    return _storable(fields, _LONGEST_ERROR)
+    return _storable(fields, _MAX_ERROR_LENGTH)
 
 
 def _identity(message: Message) -> str:
     """Return the id of a message that identifies it when it is delivered again: a digest if it has no usable id."""
-    if 0 < len(message.id) <= _LONGEST_KEY:
-        return _storable(message.id, _LONGEST_KEY)
+    if 0 < len(message.id) <= _MAX_KEY_LENGTH:
+        return _storable(message.id, _MAX_KEY_LENGTH)
     digest = hashlib.sha256(f"{message.id}\0{message.key}\0".encode(errors="replace"))
     digest.update(message.body)
     return f"sha256:{digest.hexdigest()}"
 
 
-def _storable(text: str, longest: int) -> str:
-    """Return `text` cut to `longest` characters, without NUL and lone surrogates, which some databases reject."""
-    return text[:longest].encode(errors="replace").decode().replace("\0", "�")
+def _storable(text: str, max_length: int) -> str:
+    """Return `text` cut to `max_length` characters, without NUL and lone surrogates, which some databases reject."""
+    return text[:max_length].encode(errors="replace").decode().replace("\0", "�")

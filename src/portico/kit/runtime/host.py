@@ -181,10 +181,10 @@ class Host:
         if not any(each.service.publishes or each.service.consumers for each in self.placements):
             # Only publishers and consumers need the embedded broker's file. This process may have no disk for it.
             if names_broker(self.settings):
-                self._run_in_background(self._receive_broadcasts(broker_context), "listening")
+                self._run_in_background(self._receive_broadcasts(broker_context), "broadcasts")
             return
         broker = await self._stack.enter_async_context(broker_context)
-        self._run_in_background(self.broadcasts.run(broker), "listening")
+        self._run_in_background(self.broadcasts.run(broker), "broadcasts")
         for context in self.contexts.values():
             context.health.add("broker", broker.check, critical=False)
         messaging = MessagingRuntime(self._queues(), broker, self.contexts.values())

@@ -31,7 +31,7 @@ IDLE_SECONDS = 5
 
 _BACKLOG = 2048
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
-_LONGEST_MESSAGE = 1 << 20  # maximum size (bytes) of a WebSocket message, as at the gateway
+_MAX_MESSAGE_BYTES = 1 << 20  # maximum size (bytes) of a WebSocket message, as at the gateway
 
 
 class PortTaken(RuntimeError):
@@ -203,7 +203,7 @@ def _config(served: ServedApp, grace: float) -> uvicorn.Config:
         backlog=_BACKLOG,
         http=type("_Connection", (served.connection,), limited),
         ws=type("_WebSocket", (CountedWebSocket,), counted),
-        ws_max_size=_LONGEST_MESSAGE,
+        ws_max_size=_MAX_MESSAGE_BYTES,
         **tls,
     )
 

@@ -22,7 +22,7 @@ RESTART_BACKOFF: Final = Backoff(base=0.1, limit=5.0, jitter=0.0)
 """Seconds before a process that exited is restarted. The delay doubles until a process has run for `STEADY` seconds."""
 STEADY: Final = 5.0
 _MARGIN = 5.0  # seconds after the grace period before a process that does not exit is killed
-_LONGEST_LINE = 4096
+_MAX_LINE_LENGTH = 4096
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class SupervisedProcess:
         with parent_socket:
             with child_socket:
                 self._process = await self._spawn(child_socket)
-            reader, writer = await asyncio.open_connection(sock=parent_socket, limit=_LONGEST_LINE)
+            reader, writer = await asyncio.open_connection(sock=parent_socket, limit=_MAX_LINE_LENGTH)
             messages = asyncio.create_task(self._read_messages(reader))
             try:
                 return await self._process.wait()

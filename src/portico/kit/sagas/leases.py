@@ -26,7 +26,7 @@ _DUE = (
     select(sagas)
     .where(is_due(sagas.c.due_at), sagas.c.name.in_(bindparam("names", expanding=True)))
     .order_by(sagas.c.due_at)
-    .limit(bindparam("most", type_=Integer))
+    .limit(bindparam("max_rows", type_=Integer))
     .with_for_update(skip_locked=True)
 )
 _CLAIM = Statement(
@@ -142,18 +142,18 @@ class SagaLeases:
         leases = [lease_of(saga, step) for saga in known.values() for step in ("", *(each.name for each in saga.steps))]
         self._leases = sorted({*leases, _UNKNOWN_STEP_LEASE})
         self._claim_due = Statement(_CLAIM_DUE.values(due_at=self._end_of_lease(known)))
-        self._longest = max([timedelta(seconds=context.settings.saga_retry_longest), _UNKNOWN_STEP_LEASE, *leases])
+        self._max_wait = max([timedelta(seconds=context.settings.saga_retry_limit), _UNKNOWN_STEP_LEASE, *leases])
 
     async def seconds_until_due(self) -> float | None:
         """Return the seconds until the next saga is due or its lease expires; None if all have ended."""
         async with self._context.reader() as reader:
             due_at = cast("datetime | None", (await reader.rows(_NEXT_DUE, {}))[0][0])
-            return None if due_at is None else seconds_until(due_at, reader.now, longest=self._longest)
+            return None if due_at is None else seconds_until(due_at, reader.now, max_wait=self._max_wait)
 
     async def claim(self, limit: int) -> Sequence[Any]:
         """Claim up to `limit` due sagas, without waiting for locked rows. Return their rows as they were before."""
         now = self._context.clock.now()
-        due = {"now": now, "latest": latest_due(now, self._longest), "names": list(self._known), "most": limit}
+        due = {"now": now, "latest": latest_due(now, self._max_wait), "names": list(self._known), "max_rows": limit}
         async with self._context.transaction() as work:
             if work.database.dialect == "postgresql":
                 ends = {f"until_{number}": now + lease for number, lease in enumerate(self._leases)}

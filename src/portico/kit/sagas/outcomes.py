@@ -18,7 +18,7 @@ class StepPending(Exception):
     """Raised by a remote step: the outcome is not known yet. The step is called again; this is no failure.
 
     Args:
-        retry_after: seconds until the next call; at most SAGA_RETRY_LONGEST.
+        retry_after: seconds until the next call; at most SAGA_RETRY_LIMIT.
     """
 
     def __init__(self, retry_after: float = 1.0) -> None:

@@ -72,7 +72,7 @@ class SagaRunner:
         self._health = health
         self._known = {saga.name: saga for saga in sagas}
         self._leases = SagaLeases(context, self._known, self.owner)
-        self._backoff = Backoff(base=_RETRY_BASE, limit=settings.saga_retry_longest, draw=draw)
+        self._backoff = Backoff(base=_RETRY_BASE, limit=settings.saga_retry_limit, draw=draw)
         self._progress = Progress(context.clock, self.owner, self._backoff)
         slots = 1 if database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
         self._commits = AttemptCommits(context, self._progress, asyncio.Semaphore(slots), tracing)

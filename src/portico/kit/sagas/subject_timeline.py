@@ -11,7 +11,7 @@ from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.data.reader import Reader
 from portico.kit.sagas.timeline import TimelineEntry, timeline
 
-_MOST_EVENTS = 200
+_MAX_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ async def _events(reader: Reader, subject: str) -> Sequence[Any]:
             select(table.c.event_id, table.c.type, table.c.occurred_at)
             .where(table.c.aggregate == subject)
             .order_by(table.c.id)
-            .limit(_MOST_EVENTS)
+            .limit(_MAX_EVENTS)
         )
         published = table is event_log
         found.update((row.event_id, (row.type, row.occurred_at, published)) for row in rows)

@@ -262,7 +262,7 @@ class Settings(ServiceSettings):
     saga_poll: Seconds = Field(
         5.0, gt=0, le=60, description="How often (seconds) a process looks for sagas that other processes abandoned"
     )
-    saga_retry_longest: Seconds = Field(
+    saga_retry_limit: Seconds = Field(
         60.0, gt=0, le=3600, description="Maximum delay (seconds) between two attempts of a saga step"
     )
     saga_retention: Seconds = Field(

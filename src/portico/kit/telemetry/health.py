@@ -53,15 +53,15 @@ class _Dependency:
         self._probed_at = float("-inf")
         self._probing: asyncio.Task[ProbeResult] | None = None
 
-    async def state(self, patience: float | None = None) -> ProbeResult:
-        """Return the state, at most a second old, or `unknown` if the probe takes longer than `patience` (seconds)."""
+    async def state(self, within: float | None = None) -> ProbeResult:
+        """Return the state, at most a second old, or `unknown` if the probe takes longer than `within` (seconds)."""
         if self._probing is None:
             if self._now() - self._probed_at < _REUSE_FOR:
                 return self._answer
             self._probing = asyncio.create_task(self._run_probe(), name=f"health of {self.name}")
         probing = self._probing
         # `wait` instead of `await`: a caller that gives up does not cancel the probe for the others.
-        await asyncio.wait({probing}, timeout=patience or self._timeout + 1)
+        await asyncio.wait({probing}, timeout=within or self._timeout + 1)
         if not probing.done() or probing.cancelled():
             return ProbeResult("unknown", error="no response yet")
         return probing.result()

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-LONGEST_LINE = 32_768  # bytes
+MAX_LINE_LENGTH = 32_768  # bytes
 _CORE = ("timestamp", "level", "service", "logger", "event", "request_id", "trace_id")
 _COLOURS = {"debug": "2", "info": "36", "warning": "33", "error": "31", "critical": "41"}
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
@@ -32,9 +32,9 @@ class Timestamps:
 
 
 def json_line(event: Mapping[str, Any]) -> bytes:
-    """Return `event` as a line of JSON of at most LONGEST_LINE bytes. A longer one is reduced to its core fields."""
+    """Return `event` as a line of JSON of at most MAX_LINE_LENGTH bytes. A longer one is reduced to its core fields."""
     line = _dump(event)
-    if len(line) <= LONGEST_LINE:
+    if len(line) <= MAX_LINE_LENGTH:
         return line
     return _dump({key: event[key] for key in _CORE if key in event} | {"truncated": True})
 

@@ -19,7 +19,7 @@ Level = Literal["debug", "info", "warning", "error", "critical"]
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
 
 _SERVER_ERROR = 500  # RFC 9110 section 15.6: errors of the server
-_LONGEST_PATH = 500  # characters
+_MAX_PATH_LENGTH = 500  # characters
 
 # Too verbose at INFO. The SQL loggers below log statements with their parameters, so they stay at WARNING.
 _VERBOSE_LOGGERS = ("uvicorn", "uvicorn.error", "aiohttp", "asyncio", "alembic", "opentelemetry", "redis", "asyncmy")
@@ -210,7 +210,7 @@ class RequestLog:
             "service": self._service,
             "event": "request",
             "method": method,
-            "path": path if len(path) <= _LONGEST_PATH else path[:_LONGEST_PATH] + "…",
+            "path": path if len(path) <= _MAX_PATH_LENGTH else path[:_MAX_PATH_LENGTH] + "…",
             "route": route,
             "status": status,
             "duration_ms": round(seconds * 1000, 2),

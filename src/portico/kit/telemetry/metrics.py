@@ -16,7 +16,7 @@ UNMATCHED = "unmatched"
 
 REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
-_MOST_SERIES = 1_000
+_MAX_SERIES = 1_000
 
 Reading = Callable[[], float | Mapping[str, float]]
 
@@ -67,7 +67,7 @@ class RequestMetrics(Collector):
 
     def _new_series(self, method: str, route: str | None, status: int) -> RequestSeries:
         key = (method if method in _METHODS else "OTHER", route or UNMATCHED, status)
-        if key not in self._series and len(self._series) >= _MOST_SERIES:
+        if key not in self._series and len(self._series) >= _MAX_SERIES:
             key = ("OTHER", UNMATCHED, 0)
         return self._series.setdefault(key, RequestSeries())
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from portico.kit.settings.masking import MASK, mask_url
 
-LONGEST_TEXT = 2_000  # characters of one value
-LONGEST_TRACEBACK = 8_000
-_MOST_ITEMS = 50
+MAX_TEXT_LENGTH = 2_000  # characters of one value
+MAX_TRACEBACK_LENGTH = 8_000
+_MAX_ITEMS = 50
 _DEEPEST = 5
 
 _SECRET_KEY = re.compile(
@@ -34,7 +34,7 @@ def redact(key: str, value: Any, depth: int = 0) -> Any:
     if is_secret_key(key):
         return MASK
     if isinstance(value, str):
-        return scrub(value, LONGEST_TRACEBACK if key == "exception" else LONGEST_TEXT)
+        return scrub(value, MAX_TRACEBACK_LENGTH if key == "exception" else MAX_TEXT_LENGTH)
     return _redact_within(key, value, depth)
 
 
@@ -46,15 +46,15 @@ def _redact_within(key: str, value: Any, depth: int) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [redact(key, item, depth + 1) for item in _first(value)] if depth < _DEEPEST else "…"
     if isinstance(value, bytes):
-        return scrub(value[: LONGEST_TEXT + 1].decode("utf-8", "backslashreplace"))
+        return scrub(value[: MAX_TEXT_LENGTH + 1].decode("utf-8", "backslashreplace"))
     return scrub(_text(value))
 
 
-def scrub(text: str, longest: int = LONGEST_TEXT) -> str:
+def scrub(text: str, max_length: int = MAX_TEXT_LENGTH) -> str:
     """Return `text` without passwords in URLs, bearer credentials and JSON Web Tokens. Long text keeps its end."""
     # Truncate before searching, so that the cost is bounded.
-    if len(text) > longest:
-        text = "…" + text[-longest:]
+    if len(text) > max_length:
+        text = "…" + text[-max_length:]
     if "://" in text:
         text = mask_url(text)
     if "eyJ" in text:
@@ -66,7 +66,7 @@ def scrub(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def _first(items: Any) -> Any:
-    return [item for _, item in zip(range(_MOST_ITEMS), items, strict=False)]
+    return [item for _, item in zip(range(_MAX_ITEMS), items, strict=False)]
 
 
 def _text(value: Any) -> str:

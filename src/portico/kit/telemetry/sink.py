@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import BinaryIO
 
-_MOST_LINES = 20_000
+_MAX_LINES = 20_000
 _BATCH_DELAY = 0.02  # seconds to collect lines before writing, because waking the thread is expensive
 
 
@@ -21,7 +21,7 @@ class Sink:
         limit: maximum number of queued lines.
     """
 
-    def __init__(self, stream: BinaryIO, *, limit: int = _MOST_LINES) -> None:
+    def __init__(self, stream: BinaryIO, *, limit: int = _MAX_LINES) -> None:
         self.dropped = 0
         self._stream = stream
         self._limit = limit

@@ -30,7 +30,7 @@ from portico.kit import (
 )
 from portico.kit.data import slice_of_list
 from portico.kit.foundation import PermissionMissing, TooPrecise, json_number
-from portico.kit.http import LARGEST_LIMIT, TimelineEventRead
+from portico.kit.http import MAX_LIMIT, TimelineEventRead
 from portico.kit.sagas import SagaOfAnotherVersion, TimelineEvent, subject_timeline
 from portico.kit.settings import database_for
 from portico.services.bookings import cancellation, service
@@ -65,7 +65,7 @@ from portico.services.bookings.tickets.errors import TicketNotFound, TicketTrans
 router = Router(prefix="/bookings", tags=["bookings"], description="Bookings of places of shows, and their progress")
 
 BookingsReader = Annotated[Principal, permitted(READ_ALL)]
-MOST_IDS = 100
+MAX_IDS = 100
 DEFAULT_METHOD = "pm_ok"  # of the simulated provider
 
 AdmissionHeader = Annotated[
@@ -77,7 +77,7 @@ AdmissionHeader = Annotated[
     "",
     status_code=201,
     response_model=BookingRead,
-    asks_others=True,
+    calls_services=True,
     grouped=True,
     errors=[*HOLD_PROBLEMS, PriceChanged, PaymentMethodMissing, TooPrecise, TooManyRequests],
 )
@@ -122,9 +122,9 @@ async def make_booking(
 async def list_totals(
     _caller: FromService,
     reads: Reads,
-    booking_id: Annotated[list[BookingId] | None, Query(max_length=MOST_IDS, description="Only these")] = None,
+    booking_id: Annotated[list[BookingId] | None, Query(max_length=MAX_IDS, description="Only these")] = None,
     after: Annotated[BookingId | None, Query(description="The last booking of the previous page")] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT)] = LARGEST_LIMIT,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
 ) -> list[BookingTotal]:
     """List what was paid for bookings, oldest first, for services."""
     return await Bookings(reads).totals(booking_id or (), after, limit)

@@ -10,7 +10,7 @@ from portico.kit import Amount, Moment, OneLine, Schema, UserId
 from portico.services.bookings.hold_reader import WantedPlaces
 from portico.services.bookings.models import METHOD_LENGTH, REASON_LENGTH
 
-MOST_PLACES = 1000
+MAX_PLACES = 1000
 _SEAT_LENGTH = 48
 _SECTION_LENGTH = 200
 _CODE_LENGTH = 64
@@ -28,10 +28,10 @@ class BookingCreate(Schema):
 
     event_id: ShowId
     hold_id: HoldId | None = None
-    quantity: Annotated[int, Field(ge=1, le=MOST_PLACES)] | None = Field(None, examples=[2])
-    seats: (
-        Annotated[list[Annotated[str, OneLine(_SEAT_LENGTH)]], Field(min_length=1, max_length=MOST_PLACES)] | None
-    ) = Field(None, examples=[["1-A-12", "1-A-13"]])
+    quantity: Annotated[int, Field(ge=1, le=MAX_PLACES)] | None = Field(None, examples=[2])
+    seats: Annotated[list[Annotated[str, OneLine(_SEAT_LENGTH)]], Field(min_length=1, max_length=MAX_PLACES)] | None = (
+        Field(None, examples=[["1-A-12", "1-A-13"]])
+    )
     section: Annotated[str, OneLine(_SECTION_LENGTH)] | None = Field(None, examples=["Stalls"])
     code: Annotated[str, OneLine(_CODE_LENGTH)] | None = Field(None, examples=["EARLY"])
     amount: Amount | None = Field(None, examples=[99.0])
@@ -103,7 +103,7 @@ class BookingRead(Schema):
 class CancellationCreate(Schema):
     """Which tickets are cancelled: all without `ticket_ids`. `refund_percent` is for staff."""
 
-    ticket_ids: Annotated[list[TicketId], Field(min_length=1, max_length=MOST_PLACES)] | None = None
+    ticket_ids: Annotated[list[TicketId], Field(min_length=1, max_length=MAX_PLACES)] | None = None
     reason: Annotated[str, OneLine(REASON_LENGTH)] | None = Field(None, examples=["Cannot come"])
     refund_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(None, examples=[100])
 

@@ -14,7 +14,7 @@ from portico.kit import Money, TableRules, identifier, revision
 from portico.kit.cache import CacheTag
 from portico.kit.data import ExactText, LongText, Payload
 from portico.kit.foundation import fold
-from portico.services.catalog.words import LONGEST_WORD, words_of
+from portico.services.catalog.words import MAX_WORD_LENGTH, words_of
 
 PRODUCTS = CacheTag("products", seconds=30)
 """Tag of cached product responses. A change invalidates them; the time limits how long a crash may leave one stale."""
@@ -114,7 +114,7 @@ class ProductWord(Table):
 
     __tablename__ = "product_words"
 
-    word: Mapped[str] = mapped_column(ExactText(LONGEST_WORD), primary_key=True)
+    word: Mapped[str] = mapped_column(ExactText(MAX_WORD_LENGTH), primary_key=True)
     product_id: Mapped[ProductId] = mapped_column(primary_key=True, index=True)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from portico.kit.foundation import CJK, FLAG_LETTERS, SYMBOLS, blank_separators, fold
 
-LONGEST_WORD = 40
-MOST_WORDS = 400
+MAX_WORD_LENGTH = 40
+MAX_WORDS = 400
 
 _ASCII_WORDS = re.compile(r"[0-9a-z]+[+#]*")
 _WORDS = re.compile(rf"[{CJK}]+|[{FLAG_LETTERS}]{{1,2}}|[{SYMBOLS}]|[^\s+#{CJK}{FLAG_LETTERS}{SYMBOLS}]+[+#]*")
@@ -14,13 +14,13 @@ _STARTS_WITH_CJK = re.compile(f"[{CJK}]")
 
 
 def words_of(*texts: str) -> list[str]:
-    """Return up to MOST_WORDS different words of `texts` for the index, in order of appearance.
+    """Return up to MAX_WORDS different words of `texts` for the index, in order of appearance.
 
-    A word is a run of letters, digits and marks, cut to LONGEST_WORD: "ABC-12" has the words "abc" and "12". "C++" has
+    A word is a run of letters, digits and marks, cut to MAX_WORD_LENGTH: "ABC-12" has the words "abc" and "12". "C++" has
     the words "c" and "c++". An emoji is a word. Chinese, Japanese and Korean are written without spaces or with endings
     after the word: each character and each pair of neighbours is a word.
     """
-    return _distinct((word for text in texts for run in _runs(text) for word in _indexed(run)), MOST_WORDS)
+    return _distinct((word for text in texts for run in _runs(text) for word in _indexed(run)), MAX_WORDS)
 
 
 def search_words(text: str, *, limit: int) -> list[str]:
@@ -34,7 +34,7 @@ def search_words(text: str, *, limit: int) -> list[str]:
 def _distinct(words: Iterable[str], limit: int) -> list[str]:
     found: dict[str, None] = {}
     for word in words:
-        found[word[:LONGEST_WORD]] = None
+        found[word[:MAX_WORD_LENGTH]] = None
         if len(found) == limit:
             break
     return list(found)

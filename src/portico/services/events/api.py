@@ -45,7 +45,7 @@ router = Router(
     prefix="/events", tags=["events"], description="Events: dates, venues, prices and the lifecycle of shows on sale"
 )
 
-LONGEST_QUERY: Final = 200
+MAX_QUERY_LENGTH: Final = 200
 EventsWriter = Annotated[Principal, permitted("events:write")]
 Available = Annotated[AvailableSeats, provided(AvailableSeats)]
 DRAFT_ERRORS = (LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency, TooPrecise)
@@ -63,8 +63,8 @@ async def create_event(
 
 async def _filter(
     status: ShowStatus | None = None,
-    category: Annotated[str | None, Query(max_length=LONGEST_QUERY)] = None,
-    venue: Annotated[str | None, Query(max_length=LONGEST_QUERY, description="Words that the venue has")] = None,
+    category: Annotated[str | None, Query(max_length=MAX_QUERY_LENGTH)] = None,
+    venue: Annotated[str | None, Query(max_length=MAX_QUERY_LENGTH, description="Words that the venue has")] = None,
     date_from: Annotated[
         DateOrMoment | None, Query(description="A time, or a date in the event's time zone; included")
     ] = None,

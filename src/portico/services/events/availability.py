@@ -16,9 +16,9 @@ from portico.services.events.models import Show
 
 logger = get_logger(__name__)
 
-LONGEST_AGE: Final = 1.0  # seconds
+MAX_AGE_SECONDS: Final = 1.0
 _CALL_TIMEOUT: Final = 2.0  # seconds; a reader gets the rest of the show then
-_MOST_KEPT: Final = 10_000  # shows
+_MAX_CACHED: Final = 10_000  # shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class AvailableSeats:
 
     def _is_fresh(self, show_id: ShowId, now: float) -> bool:
         found = self._counts.get(show_id)
-        return found is not None and now - found.at < LONGEST_AGE
+        return found is not None and now - found.at < MAX_AGE_SECONDS
 
     async def _call(self, show_ids: Sequence[ShowId], now: float) -> None:
         counts: dict[ShowId, int | None]
@@ -90,7 +90,7 @@ class AvailableSeats:
         for each in show_ids:
             self._counts[each] = _Count(now, counts[each])
             self._counts.move_to_end(each)
-        while len(self._counts) > _MOST_KEPT:
+        while len(self._counts) > _MAX_CACHED:
             self._counts.popitem(last=False)
 
     async def aclose(self) -> None:

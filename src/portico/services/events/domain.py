@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from portico.contracts.events import SectionPlan, ShowStatus
 from portico.kit.foundation import CJK, blank_separators, fold
 
-MOST_SEATS: Final = 200_000
-MOST_SECTIONS: Final = 200
-MOST_ACCESSIBLE: Final = 5_000
-LONGEST_NAME: Final = 255
-LONGEST_ZONE: Final = 64
+MAX_SEATS: Final = 200_000
+MAX_SECTIONS: Final = 200
+MAX_ACCESSIBLE: Final = 5_000
+MAX_NAME_LENGTH: Final = 255
+MAX_ZONE_LENGTH: Final = 64
 GENERAL: Final = "General"
 """Name of the only section of a show that was created without sections."""
 
@@ -29,7 +29,7 @@ FULL_REFUND_FOR: Final = timedelta(days=14)
 FIRST_TIME: Final = datetime(1900, 1, 1, tzinfo=UTC)
 LAST_TIME: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
-LONGEST_WORDS: Final = 1_000
+MAX_WORDS_LENGTH: Final = 1_000
 
 FURTHEST_ZONE: Final = timedelta(hours=16)
 """More than the offset of any time zone, also of those of the past."""
@@ -71,7 +71,7 @@ def words_of(text: str) -> list[str]:
 
 def spaced_words(text: str) -> str:
     """Return the words of a text, each between spaces, as `word_patterns` finds them."""
-    return f" {' '.join(words_of(text))} "[:LONGEST_WORDS]
+    return f" {' '.join(words_of(text))} "[:MAX_WORDS_LENGTH]
 
 
 def word_patterns(text: str) -> list[str]:
@@ -172,8 +172,8 @@ def layout_fault(sections: Sequence[Section]) -> str | None:
     names = {each.name.casefold() for each in sections}
     if len(names) < len(sections):
         return "two sections have the same name"
-    if sum(len(each.accessible) for each in sections) > MOST_ACCESSIBLE:
-        return f"at most {MOST_ACCESSIBLE} seats can be accessible"
+    if sum(len(each.accessible) for each in sections) > MAX_ACCESSIBLE:
+        return f"at most {MAX_ACCESSIBLE} seats can be accessible"
     return next((fault for each in sections for fault in each.faults()), None)
 
 

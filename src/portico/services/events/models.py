@@ -18,9 +18,9 @@ from portico.services.events.domain import (
     COMPLETED_AFTER,
     ENDED,
     FULL_REFUND_FOR,
-    LONGEST_NAME,
-    LONGEST_WORDS,
-    LONGEST_ZONE,
+    MAX_NAME_LENGTH,
+    MAX_WORDS_LENGTH,
+    MAX_ZONE_LENGTH,
     Section,
     general_section,
     layout_fault,
@@ -65,12 +65,12 @@ class Show(Table):
     __tablename__ = "shows"
 
     event_id: Mapped[ShowId] = identifier(autoincrement=False)
-    event_name: Mapped[str] = mapped_column(String(LONGEST_NAME))
+    event_name: Mapped[str] = mapped_column(String(MAX_NAME_LENGTH))
     event_date: Mapped[datetime]
     local_date: Mapped[str] = mapped_column(ExactText(10))
-    venue_name: Mapped[str] = mapped_column(String(LONGEST_NAME))
-    venue_words: Mapped[str] = mapped_column(ExactText(LONGEST_WORDS))
-    time_zone: Mapped[str] = mapped_column(ExactText(LONGEST_ZONE))
+    venue_name: Mapped[str] = mapped_column(String(MAX_NAME_LENGTH))
+    venue_words: Mapped[str] = mapped_column(ExactText(MAX_WORDS_LENGTH))
+    time_zone: Mapped[str] = mapped_column(ExactText(MAX_ZONE_LENGTH))
     total_seats: Mapped[int]
     sections_data: Mapped[list[dict[str, Any]]] = mapped_column(Payload)
     status: Mapped[ShowStatus] = mapped_column(ExactText(12))
@@ -80,8 +80,8 @@ class Show(Table):
     price_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(ExactText(3))
     description: Mapped[str | None] = mapped_column(LongText)
-    category: Mapped[str | None] = mapped_column(String(LONGEST_NAME))
-    category_key: Mapped[str | None] = mapped_column(ExactText(LONGEST_NAME))
+    category: Mapped[str | None] = mapped_column(String(MAX_NAME_LENGTH))
+    category_key: Mapped[str | None] = mapped_column(ExactText(MAX_NAME_LENGTH))
     max_seats_per_user: Mapped[int | None]
     orphan_rule: Mapped[OrphanRule] = mapped_column(ExactText(10))
     waiting_room: Mapped[WaitingRoomMode] = mapped_column(ExactText(10))
@@ -333,4 +333,4 @@ _COLUMNS = {"sale_end_time": "sale_ends_at", "cancellable_until": "refundable_un
 
 def category_key(category: str) -> str:
     """Return a category without case and accents."""
-    return fold(category.strip())[:LONGEST_NAME]
+    return fold(category.strip())[:MAX_NAME_LENGTH]

@@ -9,11 +9,11 @@ from portico.kit import Amount, CurrencyCode, Moment, OneLine, Schema
 from portico.services.events.domain import (
     FIRST_TIME,
     LAST_TIME,
-    LONGEST_NAME,
-    LONGEST_ZONE,
-    MOST_ACCESSIBLE,
-    MOST_SEATS,
-    MOST_SECTIONS,
+    MAX_ACCESSIBLE,
+    MAX_NAME_LENGTH,
+    MAX_SEATS,
+    MAX_SECTIONS,
+    MAX_ZONE_LENGTH,
     Section,
     zone,
 )
@@ -30,15 +30,18 @@ def _storable(moment: datetime) -> datetime:
     return moment
 
 
-Name = Annotated[str, OneLine(LONGEST_NAME), Field(examples=["Queen"])]
-Venue = Annotated[str, OneLine(LONGEST_NAME), Field(examples=["Wembley Arena"])]
+Name = Annotated[str, OneLine(MAX_NAME_LENGTH), Field(examples=["Queen"])]
+Venue = Annotated[str, OneLine(MAX_NAME_LENGTH), Field(examples=["Wembley Arena"])]
 Category = Annotated[str, OneLine(100), Field(examples=["Rock"])]
 Description = Annotated[str, StringConstraints(max_length=5_000)]
 TimeZone = Annotated[
-    str, OneLine(LONGEST_ZONE), AfterValidator(_known_zone), Field(description="IANA name", examples=["Europe/London"])
+    str,
+    OneLine(MAX_ZONE_LENGTH),
+    AfterValidator(_known_zone),
+    Field(description="IANA name", examples=["Europe/London"]),
 ]
 ShowTime = Annotated[Moment, AfterValidator(_storable), Field(examples=["2027-03-01T19:00:00Z"])]
-Seats = Annotated[int, Field(ge=1, le=MOST_SEATS, examples=[140])]
+Seats = Annotated[int, Field(ge=1, le=MAX_SEATS, examples=[140])]
 Percent = Annotated[int, Field(ge=0, le=100, examples=[100])]
 AccessibleSeat = Annotated[str, StringConstraints(pattern="^[A-Z]{1,4}-[1-9][0-9]{0,5}$")]
 
@@ -54,7 +57,7 @@ class SectionWrite(Schema):
     seats_per_row: Seats | None = Field(None, examples=[14])
     capacity: Seats | None = Field(None, examples=[None])
     price: Amount | None = Field(None, examples=[79.5])
-    accessible: Annotated[list[AccessibleSeat], Field(max_length=MOST_ACCESSIBLE, examples=[["A-1"]])] = Field(
+    accessible: Annotated[list[AccessibleSeat], Field(max_length=MAX_ACCESSIBLE, examples=[["A-1"]])] = Field(
         default_factory=list
     )
 
@@ -63,7 +66,7 @@ class SectionWrite(Schema):
         return Section(**{**dict(self), "accessible": tuple(self.accessible)})
 
 
-Sections = Annotated[list[SectionWrite], Field(min_length=1, max_length=MOST_SECTIONS)]
+Sections = Annotated[list[SectionWrite], Field(min_length=1, max_length=MAX_SECTIONS)]
 
 
 class ShowCreate(Schema):

@@ -21,8 +21,8 @@ from portico.kit import (
 from portico.services.notifications import service
 from portico.services.notifications.domain import Status
 from portico.services.notifications.errors import (
-    MailboxElsewhere,
     MailNotFound,
+    NoEmbeddedMailbox,
     NotificationNotFailed,
     NotificationNotFound,
     TemplateDataInvalid,
@@ -121,23 +121,23 @@ async def preview_template(
 
 
 async def _embedded_mailbox(context: Context) -> Mailbox:
-    """Return the embedded mailbox. Raises MailboxElsewhere."""
+    """Return the embedded mailbox. Raises NoEmbeddedMailbox."""
     mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # the declared type is the interface
     if not isinstance(mailer, Mailbox):
-        raise MailboxElsewhere
+        raise NoEmbeddedMailbox
     return mailer
 
 
 EmbeddedMailbox = Annotated[Mailbox, Depends(_embedded_mailbox)]
 
 
-@mailbox_router.get("", response_model=list[MailRead], errors=[InvalidCursor, MailboxElsewhere])
+@mailbox_router.get("", response_model=list[MailRead], errors=[InvalidCursor, NoEmbeddedMailbox])
 async def list_mails(caller: NotificationsReader, mailbox: EmbeddedMailbox, page: Page) -> Slice[StoredMail]:
     """List the mails of the embedded mailbox, newest first. They were not sent: no mail server is configured."""
     return await mailbox.page(page)
 
 
-@mailbox_router.get("/{mail_id}", response_model=MailDetail, errors=[MailNotFound, MailboxElsewhere])
+@mailbox_router.get("/{mail_id}", response_model=MailDetail, errors=[MailNotFound, NoEmbeddedMailbox])
 async def read_mail(mail_id: MailId, caller: NotificationsReader, mailbox: EmbeddedMailbox) -> StoredMail:
     """Return one mail as its recipient would read it."""
     found = await mailbox.find(mail_id)

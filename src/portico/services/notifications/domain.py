@@ -101,15 +101,15 @@ class SendingRules:
     Args:
         attempts: attempts for one mail before it fails.
         first_delay: pause before the second attempt; each further pause is four times as long.
-        longest_delay: the longest pause between two attempts.
-        patience: how long a mail waits for an unknown address.
+        max_delay: the longest pause between two attempts.
+        recipient_timeout: how long a mail waits for an unknown address.
         lease: how long an attempt belongs to the process that began it.
     """
 
     attempts: int
     first_delay: timedelta
-    longest_delay: timedelta
-    patience: timedelta
+    max_delay: timedelta
+    recipient_timeout: timedelta
     lease: timedelta
 
     @classmethod
@@ -118,19 +118,19 @@ class SendingRules:
         return cls(
             attempts=settings.mail_attempts,
             first_delay=timedelta(seconds=settings.mail_retry_delay),
-            longest_delay=timedelta(seconds=settings.mail_retry_limit),
-            patience=timedelta(seconds=settings.recipient_patience),
+            max_delay=timedelta(seconds=settings.mail_retry_limit),
+            recipient_timeout=timedelta(seconds=settings.recipient_timeout),
             lease=timedelta(seconds=lease),
         )
 
     @property
-    def longest_wait(self) -> timedelta:
+    def max_wait(self) -> timedelta:
         """Return the longest time until a mail is due again."""
-        return max(self.longest_delay, self.lease, _MAX_RECHECK)
+        return max(self.max_delay, self.lease, _MAX_RECHECK)
 
     def delay_after(self, tries: int) -> timedelta:
         """Return the pause between attempt number `tries` and the next one."""
-        base, limit = self.first_delay.total_seconds(), self.longest_delay.total_seconds()
+        base, limit = self.first_delay.total_seconds(), self.max_delay.total_seconds()
         return timedelta(seconds=Backoff(base=base, limit=limit, jitter=0.0, factor=_BACKOFF_FACTOR).delay(tries))
 
 

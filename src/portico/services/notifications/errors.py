@@ -40,7 +40,7 @@ class TemplateDataInvalid(Unprocessable):
     reason: str
 
 
-class MailboxElsewhere(Conflict):
+class NoEmbeddedMailbox(Conflict):
     detail = (
         "Mail is sent by SMTP here, so there is no mailbox to read. GET /notifications shows the state of each mail."
     )

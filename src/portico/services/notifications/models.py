@@ -15,12 +15,12 @@ from portico.kit.data import ExactText, IdentifierNumber, LongText, Payload
 from portico.services.notifications.domain import Reason, Result, SendingRules, Status, next_recheck
 from portico.services.notifications.errors import NotificationNotFailed
 from portico.services.notifications.mail import MailId
-from portico.services.notifications.mail.base import LONGEST_ANSWER, in_one_line
+from portico.services.notifications.mail.base import MAX_RESPONSE_LENGTH, in_one_line
 
-LONGEST_EMAIL = 320
-LONGEST_NAME = 600
-LONGEST_TEMPLATE = 60
-LONGEST_ZONE = 100
+MAX_EMAIL_LENGTH = 320
+MAX_NAME_LENGTH = 600
+MAX_TEMPLATE_LENGTH = 60
+MAX_ZONE_LENGTH = 100
 
 
 class Table(TableRules, DeclarativeBase):
@@ -36,16 +36,16 @@ class Recipient(Table):
     __tablename__ = "recipients"
 
     user_id: Mapped[UserId] = mapped_column(primary_key=True)
-    email: Mapped[str | None] = mapped_column(String(LONGEST_EMAIL))
-    name: Mapped[str | None] = mapped_column(String(LONGEST_NAME))
+    email: Mapped[str | None] = mapped_column(String(MAX_EMAIL_LENGTH))
+    name: Mapped[str | None] = mapped_column(String(MAX_NAME_LENGTH))
     updated_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
 
     def update(self, *, email: str, name: str, now: datetime) -> None:
         """Store a new address, unless the user is deleted."""
         if self.deleted_at is None:
-            self.email = email[:LONGEST_EMAIL] or None
-            self.name = in_one_line(name)[:LONGEST_NAME]
+            self.email = email[:MAX_EMAIL_LENGTH] or None
+            self.name = in_one_line(name)[:MAX_NAME_LENGTH]
             self.updated_at = now
 
     def forget(self, *, now: datetime) -> None:
@@ -70,9 +70,9 @@ class Notification(Table):
 
     notification_id: Mapped[NotificationId] = identifier()
     user_id: Mapped[UserId | None]
-    address: Mapped[str | None] = mapped_column(String(LONGEST_EMAIL))
+    address: Mapped[str | None] = mapped_column(String(MAX_EMAIL_LENGTH))
     channel: Mapped[str] = mapped_column(ExactText(20))
-    template: Mapped[str] = mapped_column(ExactText(LONGEST_TEMPLATE))
+    template: Mapped[str] = mapped_column(ExactText(MAX_TEMPLATE_LENGTH))
     template_version: Mapped[int] = mapped_column(Integer)
     order_id: Mapped[OrderId | None]
     booking_id: Mapped[BookingId | None]
@@ -103,7 +103,7 @@ class Notification(Table):
 
     def wait(self, rules: SendingRules, *, now: datetime) -> None:
         """Wait for the address, or fail if it has waited long enough."""
-        if now - self.waits_since >= rules.patience:
+        if now - self.waits_since >= rules.recipient_timeout:
             self.fail("recipient_unknown")
         else:
             self.status, self.due_at = "waiting", now + next_recheck(now - self.waits_since)
@@ -156,7 +156,7 @@ class Show(Table):
     show_revision: Mapped[int] = mapped_column(Integer)
     event_name: Mapped[str] = mapped_column(LongText)
     event_date: Mapped[datetime]
-    time_zone: Mapped[str] = mapped_column(String(LONGEST_ZONE))
+    time_zone: Mapped[str] = mapped_column(String(MAX_ZONE_LENGTH))
     venue_name: Mapped[str] = mapped_column(LongText)
 
     @classmethod
@@ -171,7 +171,7 @@ class Show(Table):
         if event.revision > self.show_revision:
             self.show_revision = event.revision
             self.event_name, self.venue_name = event.event_name, event.venue_name
-            self.event_date, self.time_zone = event.event_date, event.time_zone[:LONGEST_ZONE]
+            self.event_date, self.time_zone = event.event_date, event.time_zone[:MAX_ZONE_LENGTH]
 
 
 class Attempt(Table):
@@ -183,8 +183,8 @@ class Attempt(Table):
         ForeignKey("notifications.notification_id"), primary_key=True
     )
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    recipient: Mapped[str | None] = mapped_column(String(LONGEST_EMAIL))
+    recipient: Mapped[str | None] = mapped_column(String(MAX_EMAIL_LENGTH))
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str] = mapped_column(ExactText(12))
-    answer: Mapped[str | None] = mapped_column(String(LONGEST_ANSWER))
+    answer: Mapped[str | None] = mapped_column(String(MAX_RESPONSE_LENGTH))

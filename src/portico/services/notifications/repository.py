@@ -28,7 +28,7 @@ from portico.kit.data import Statement, insert_if_absent, insert_or_ignore, is_d
 from portico.kit.foundation import latest_due
 from portico.services.notifications.domain import Result
 from portico.services.notifications.errors import NotificationNotFound
-from portico.services.notifications.mail.base import LONGEST_ANSWER
+from portico.services.notifications.mail.base import MAX_RESPONSE_LENGTH
 from portico.services.notifications.models import Attempt, Notification, Recipient, Show
 
 READ = "notifications:read"
@@ -65,7 +65,7 @@ _DUE = Statement(
         ),
     )
     .order_by(_N.due_at)
-    .limit(bindparam("most", type_=Integer))
+    .limit(bindparam("max_rows", type_=Integer))
 )
 _LOCK_DUE = (
     select(Notification)
@@ -124,7 +124,7 @@ class Notifications(Repository[Notification]):
         return true() if caller.may(READ) else Notification.user_id == caller.user_id
 
     async def due(
-        self, now: datetime, limit: int, *, longest: timedelta
+        self, now: datetime, limit: int, *, max_wait: timedelta
     ) -> Sequence[tuple[NotificationId, UserId | None]]:
         """Return the notifications that are due, longest due first, each with its recipient.
 
@@ -134,20 +134,20 @@ class Notifications(Repository[Notification]):
         Args:
             now: the current time.
             limit: maximum number of notifications.
-            longest: the longest time until a mail is due again.
+            max_wait: the longest time until a mail is due again.
         """
-        values = {"now": now, "latest": latest_due(now, longest), "most": limit}
+        values = {"now": now, "latest": latest_due(now, max_wait), "max_rows": limit}
         found = await self.source.rows(_DUE, values)
         return [(row.notification_id, row.user_id) for row in found]
 
     async def lock_due(
-        self, ids: Sequence[NotificationId], now: datetime, *, longest: timedelta
+        self, ids: Sequence[NotificationId], now: datetime, *, max_wait: timedelta
     ) -> Sequence[Notification]:
         """Return those of `ids` that are still due, locked; skip rows that another process has locked.
 
         The session does not write their changes: `save_claims` does.
         """
-        values = {"ids": list(ids), "now": now, "latest": latest_due(now, longest)}
+        values = {"ids": list(ids), "now": now, "latest": latest_due(now, max_wait)}
         found = (await self.source.execute(_LOCK_DUE, values)).scalars().all()
         for each in found:
             self.source.session.expunge(each)
@@ -254,7 +254,7 @@ async def end_deliveries(work: UnitOfWork, deliveries: Sequence[tuple[Notificati
 
 
 def _ended(work: UnitOfWork, result: Result) -> dict[str, Any]:
-    return {"outcome": result.outcome, "answer": result.answer[:LONGEST_ANSWER], "ended_at": work.now}
+    return {"outcome": result.outcome, "answer": result.answer[:MAX_RESPONSE_LENGTH], "ended_at": work.now}
 
 
 async def delete_ended(work: UnitOfWork, *, created_before: datetime, limit: int) -> int:

@@ -105,7 +105,7 @@ class Sender:
     async def _claim(self, limit: int) -> tuple[int, Sequence[ClaimedMail]]:
         """Claim due mails. Return how many notifications were changed, and the mails to send."""
         async with self._context.reader() as reader:
-            due = await Notifications(reader).due(reader.now, limit, longest=self._rules.longest_wait)
+            due = await Notifications(reader).due(reader.now, limit, max_wait=self._rules.max_wait)
         if not due:
             return 0, []
         async with self._context.transaction() as work:

@@ -160,7 +160,7 @@ async def claim_due(
     """
     recipients = await Recipients(work).lock(user_id for _, user_id in due if user_id is not None)
     ids = [notification_id for notification_id, _ in due]
-    locked = await Notifications(work).lock_due(ids, work.now, longest=rules.longest_wait)
+    locked = await Notifications(work).lock_due(ids, work.now, max_wait=rules.max_wait)
     claimed, attempts = [], []
     for each in locked:
         if each.status == "sending":

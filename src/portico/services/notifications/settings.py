@@ -68,7 +68,7 @@ class NotificationsSettings(ServiceSettings, env_prefix="NOTIFICATIONS_"):
         pattern=_PAGE,
         description="Page that a mail to verify an email address links to, with {token}; the mail has the bare token if unset",
     )
-    recipient_patience: Seconds = Field(
+    recipient_timeout: Seconds = Field(
         3600.0, ge=1, le=604_800, description="How long (seconds) a mail waits until the recipient's address is known"
     )
     retention: Seconds = Field(

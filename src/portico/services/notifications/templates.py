@@ -16,8 +16,8 @@ from portico.kit import Amount, CurrencyCode, Event, ServiceContext
 from portico.kit.foundation import EXPONENTS
 from portico.services.notifications.errors import TemplateDataInvalid, TemplateNotFound, TemplateVersionNotFound
 from portico.services.notifications.mail import Mailer
-from portico.services.notifications.mail.base import LONGEST_SUBJECT, in_one_line
-from portico.services.notifications.ticketing_data import MOST_ITEMS, TICKETING_DATA, Line
+from portico.services.notifications.mail.base import MAX_SUBJECT_LENGTH, in_one_line
+from portico.services.notifications.ticketing_data import MAX_ITEMS, TICKETING_DATA, Line
 
 FILES = Path(__file__).parent / "template_files"
 PARTS = ("subject.txt", "body.txt", "body.html")
@@ -43,7 +43,7 @@ class OrderMail(BaseModel):
     order_id: Line
     currency: CurrencyCode
     total: Amount
-    items: tuple[OrderedItem, ...] = Field(max_length=MOST_ITEMS)
+    items: tuple[OrderedItem, ...] = Field(max_length=MAX_ITEMS)
 
 
 class SealedAccountMail(BaseModel):
@@ -218,7 +218,7 @@ class Templates:
     def _render(self, template: Template, data: dict[str, Any], name: str) -> RenderedMail:
         values = {**dict(template.checked(data)), "name": in_one_line(name), "shop": self._signature}
         subject, text, html = (self._environment.get_template(_path(template, part)).render(values) for part in PARTS)
-        return RenderedMail(in_one_line(subject)[:LONGEST_SUBJECT], text, html)
+        return RenderedMail(in_one_line(subject)[:MAX_SUBJECT_LENGTH], text, html)
 
 
 def _path(template: Template, part: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from portico.kit import Amount, CurrencyCode
 
-MOST_ITEMS: Final = 1000
+MAX_ITEMS: Final = 1000
 
 Line = Annotated[str, StringConstraints(max_length=1000)]
 
@@ -51,7 +51,7 @@ class TicketsMail(ShowMail):
     """The data of the mail with the tickets of a booking."""
 
     booking_id: Line
-    places: tuple[PlaceData, ...] = Field(max_length=MOST_ITEMS)
+    places: tuple[PlaceData, ...] = Field(max_length=MAX_ITEMS)
     amount: Amount
     currency: CurrencyCode
 

@@ -21,7 +21,7 @@ from portico.kit import (
     provided,
 )
 from portico.kit.foundation import PermissionMissing, UnknownCurrency
-from portico.kit.http import LARGEST_LIMIT, TimelineEventRead
+from portico.kit.http import MAX_LIMIT, TimelineEventRead
 from portico.kit.sagas import (
     SagaEnded,
     SagaNotFound,
@@ -46,7 +46,7 @@ from portico.services.orders.models import Order
 from portico.services.orders.products import ProductLookup
 from portico.services.orders.repository import WRITE_ALL, Orders, OrderTotal
 from portico.services.orders.schemas import (
-    MOST_ITEMS,
+    MAX_ITEMS,
     LiveStatusRead,
     OrderCreate,
     OrderPaymentRead,
@@ -68,7 +68,7 @@ STATUS_ERRORS = (OrderNotFound, IllegalTransition)
     "",
     status_code=201,
     response_model=OrderRead,
-    asks_others=True,
+    calls_services=True,
     grouped=True,
     errors=[*PRICING_ERRORS, PaymentMethodMissing],
 )
@@ -117,9 +117,9 @@ async def list_totals(
     _caller: FromService,
     reads: Reads,
     status: Annotated[list[OrderStatus] | None, Query(max_length=9)] = None,
-    order_id: Annotated[list[OrderId] | None, Query(max_length=MOST_ITEMS, description="Only these")] = None,
+    order_id: Annotated[list[OrderId] | None, Query(max_length=MAX_ITEMS, description="Only these")] = None,
     after: Annotated[OrderId | None, Query(description="The last order of the previous page")] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT)] = LARGEST_LIMIT,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
 ) -> list[OrderTotal]:
     """List totals and statuses of orders, oldest first, for services."""
     return await Orders(reads).totals(status or (), order_id or (), after, limit)

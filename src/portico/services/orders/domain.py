@@ -8,7 +8,7 @@ from typing import Final
 from portico.contracts.catalog import ProductId, ProductSummary
 from portico.contracts.orders import OrderStatus
 from portico.kit import Money
-from portico.kit.foundation import LARGEST, json_number
+from portico.kit.foundation import MAX_MINOR_UNITS, json_number
 from portico.services.orders.errors import MixedCurrencies, OrderTooLarge, PriceChanged, ProductsUnknown
 
 ABANDONED: Final[tuple[OrderStatus, ...]] = ("cancelled", "failed")
@@ -29,7 +29,7 @@ LEGAL: Final[Mapping[OrderStatus, tuple[OrderStatus, ...]]] = {
 UNSETTLED: Final[frozenset[OrderStatus]] = frozenset({"pending", "reserved", "paid"})
 """Statuses in which the place-order saga is still running."""
 
-MOST_PAID: Final = LARGEST // 100  # in major units of any currency
+MAX_PAID: Final = MAX_MINOR_UNITS // 100  # in major units of any currency
 
 
 def is_final(status: OrderStatus) -> bool:
@@ -80,8 +80,8 @@ def price_items(requested: Sequence[RequestedItem], products: Mapping[ProductId,
         raise MixedCurrencies(currencies=currencies)
     lines = tuple(_line(each, products[each.product_id]) for each in requested)
     total = Money(sum(line.price.minor * line.quantity for line in lines), currencies[0])
-    if total.amount > MOST_PAID:
-        raise OrderTooLarge(most=MOST_PAID, currency=total.currency)
+    if total.amount > MAX_PAID:
+        raise OrderTooLarge(maximum=MAX_PAID, currency=total.currency)
     return Basket(lines, total)
 
 

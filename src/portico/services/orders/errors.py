@@ -57,10 +57,10 @@ class MixedCurrencies(Unprocessable):
 
 
 class OrderTooLarge(Unprocessable):
-    detail = "The total of an order may not exceed {most} {currency}."
+    detail = "The total of an order may not exceed {maximum} {currency}."
     location = ("body", "items")
 
-    most: int
+    maximum: int
     currency: str
 
 

@@ -9,7 +9,7 @@ from portico.kit import ServiceContext
 from portico.kit.calls import GatheredLookup
 from portico.kit.telemetry import request_context
 
-_MOST: Final = 100  # products in one response of the catalog
+_MAX_PRODUCTS: Final = 100  # products in one response of the catalog
 
 
 class ProductLookup:
@@ -20,7 +20,7 @@ class ProductLookup:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._lookup = GatheredLookup[ProductId, ProductSummary](self._fetch, most=_MOST)
+        self._lookup = GatheredLookup[ProductId, ProductSummary](self._fetch, max_keys=_MAX_PRODUCTS)
 
     async def find(self, product_ids: Iterable[ProductId]) -> dict[ProductId, ProductSummary]:
         """Return the products with these ids. Unknown ids are left out. Raises CallError."""

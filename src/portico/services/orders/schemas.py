@@ -10,8 +10,8 @@ from portico.kit import Amount, Moment, OneLine, Schema, UserId
 from portico.services.orders.domain import RequestedItem
 from portico.services.orders.models import METHOD_LENGTH
 
-MOST_ITEMS = 100
-MOST_PIECES = 10_000
+MAX_ITEMS = 100
+MAX_PIECES = 10_000
 _LINE_LENGTH = 200
 
 AddressLine = Annotated[str, OneLine(_LINE_LENGTH)]
@@ -32,12 +32,12 @@ class ItemCreate(Schema):
     """A quantity of a product. With `price`, the order is rejected if the catalog's price differs."""
 
     product_id: ProductId
-    quantity: Annotated[int, Field(ge=1, le=MOST_PIECES, examples=[2])]
+    quantity: Annotated[int, Field(ge=1, le=MAX_PIECES, examples=[2])]
     price: Amount | None = None
 
 
 class OrderCreate(Schema):
-    items: Annotated[list[ItemCreate], Field(min_length=1, max_length=MOST_ITEMS)]
+    items: Annotated[list[ItemCreate], Field(min_length=1, max_length=MAX_ITEMS)]
     shipping_address: Address
     billing_address: Address
     user_id: UserId | None = None

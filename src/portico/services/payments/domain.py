@@ -12,9 +12,9 @@ Reference = OrderId | BookingId
 """What is paid: an order or a booking."""
 
 _SETTLEMENT_BACKOFF: Final = Backoff(base=1.0, limit=300.0, jitter=0.0)
-LONGEST_REFUND_WAIT: Final = timedelta(days=1)
+MAX_REFUND_WAIT: Final = timedelta(days=1)
 """Maximum time between two refunds of a payment, the earlier of which failed."""
-_REFUND_BACKOFF: Final = Backoff(base=60.0, limit=LONGEST_REFUND_WAIT.total_seconds(), jitter=0.0)
+_REFUND_BACKOFF: Final = Backoff(base=60.0, limit=MAX_REFUND_WAIT.total_seconds(), jitter=0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ PROVIDER_LENGTH: Final = 40
 EVENT_ID_LENGTH: Final = 255
 REPORTED_CURRENCY_LENGTH: Final = 10  # what a provider reports may be no ISO 4217 code
 
-LONGEST_PAYMENT_WAIT: Final = timedelta(minutes=15)
+MAX_PAYMENT_WAIT: Final = timedelta(minutes=15)
 """Maximum time until the provider is asked again about a charge: the final check of one that is over."""
 
 
@@ -202,12 +202,12 @@ class Payment(ReportedAmount, Table):
         The provider is asked once more later, because a request may have been delayed on its way.
         """
         self.status = "voided"
-        self.settle_at, self.updated_at = now + LONGEST_PAYMENT_WAIT, now
+        self.settle_at, self.updated_at = now + MAX_PAYMENT_WAIT, now
         self.reported = None
 
     def finish_final_check(self, now: datetime) -> None:
         """Stop asking the provider, if the final check was due."""
-        if self.settle_at is not None and seconds_until(self.settle_at, now, longest=LONGEST_PAYMENT_WAIT) <= 0:
+        if self.settle_at is not None and seconds_until(self.settle_at, now, max_wait=MAX_PAYMENT_WAIT) <= 0:
             self.settle_at = None
 
     def start_refund(self, request: RefundRequest, now: datetime) -> "Refund":

@@ -18,7 +18,7 @@ ChargeStatus = Literal["processing", "succeeded", "failed"]
 
 SIGNATURE_HEADER: Final = "webhook-signature"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_MOST_PARTS: Final = 20  # one timestamp, and one signature per secret while the secret is rotated
+_MAX_PARTS: Final = 20  # one timestamp, and one signature per secret while the secret is rotated
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def verify(body: bytes, header: str | None, secret: bytes, *, now: datetime, tol
     """
     if not header:
         raise SignatureInvalid(reason=f"the header {SIGNATURE_HEADER} is missing")
-    parts = [part.strip().partition("=") for part in header.split(",", _MOST_PARTS)]
+    parts = [part.strip().partition("=") for part in header.split(",", _MAX_PARTS)]
     times = [value for name, _, value in parts if name == "t"]
     signatures = [value for name, _, value in parts if name == "v1"]
     if len(times) != 1 or not signatures or _TIMESTAMP.fullmatch(times[0]) is None:

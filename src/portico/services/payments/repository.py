@@ -9,12 +9,12 @@ from portico.contracts.payments import PaymentId
 from portico.kit import Principal, Reader, Repository, Slice, UnitOfWork, Window
 from portico.kit.data import Statement, insert_all_if_absent, insert_if_absent, newest_first
 from portico.kit.foundation import latest_due
-from portico.services.payments.domain import LONGEST_REFUND_WAIT
+from portico.services.payments.domain import MAX_REFUND_WAIT
 from portico.services.payments.errors import PaymentNotFound
-from portico.services.payments.models import LONGEST_PAYMENT_WAIT, Payment, PaymentKey, Refund, WebhookEvent
+from portico.services.payments.models import MAX_PAYMENT_WAIT, Payment, PaymentKey, Refund, WebhookEvent
 
 READ_PERMISSION: Final = "payments:read"
-_MOST_PER_BOOKING: Final = 100
+_MAX_PER_BOOKING: Final = 100
 
 _KEYS: Any = PaymentKey.__table__
 _PAYMENTS: Any = Payment.__table__
@@ -50,7 +50,7 @@ class Payments(Repository[Payment]):
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[Payment]:
         """Return the payments whose settlement is due, most overdue first."""
-        is_due = (Payment.settle_at <= now) | (Payment.settle_at > latest_due(now, LONGEST_PAYMENT_WAIT))
+        is_due = (Payment.settle_at <= now) | (Payment.settle_at > latest_due(now, MAX_PAYMENT_WAIT))
         statement = select(Payment).where(is_due).order_by(Payment.settle_at).limit(limit)
         return await self.source.all(statement)
 
@@ -64,7 +64,7 @@ class Payments(Repository[Payment]):
     async def of_booking(self, booking_id: BookingId) -> Sequence[Payment]:
         """Return the payments of a booking, newest first, at most a hundred."""
         statement = select(Payment).where(Payment.booking_id == booking_id).order_by(Payment.payment_id.desc())
-        return await self.source.all(statement.limit(_MOST_PER_BOOKING))
+        return await self.source.all(statement.limit(_MAX_PER_BOOKING))
 
     async def by_id(self, payment_ids: Collection[str]) -> dict[str, Payment]:
         """Return the payments with these ids, by id."""
@@ -113,7 +113,7 @@ class Refunds:
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[Refund]:
         """Return the refunds whose settlement or replacement is due, most overdue first."""
-        is_due = (Refund.settle_at <= now) | (Refund.settle_at > latest_due(now, LONGEST_REFUND_WAIT))
+        is_due = (Refund.settle_at <= now) | (Refund.settle_at > latest_due(now, MAX_REFUND_WAIT))
         statement = select(Refund).where(is_due).order_by(Refund.settle_at).limit(limit)
         return await self.source.all(statement)
 

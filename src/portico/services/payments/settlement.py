@@ -15,9 +15,9 @@ from portico.kit import Money, ServiceContext, UnitOfWork, get_logger
 from portico.kit.foundation import latest_due, seconds_until
 from portico.services.payments import events
 from portico.services.payments.charges import ChargeWriter, posting_of
-from portico.services.payments.domain import LONGEST_REFUND_WAIT, RefundRequest
+from portico.services.payments.domain import MAX_REFUND_WAIT, RefundRequest
 from portico.services.payments.ledger.repository import Posting, post
-from portico.services.payments.models import LONGEST_PAYMENT_WAIT, Payment, Refund
+from portico.services.payments.models import MAX_PAYMENT_WAIT, Payment, Refund
 from portico.services.payments.provider import (
     ChargeRequest,
     ProviderCharge,
@@ -99,7 +99,7 @@ async def _start_attempt(work: UnitOfWork, *, payment_id: PaymentId, limit: floa
     """Start another attempt at a charge that the provider does not know, or return why that is not allowed."""
     payment = await Payments(work).get(payment_id, lock=True)
     if payment.settle_at is not None and payment.settle_at > work.now:
-        if payment.settle_at > latest_due(work.now, LONGEST_PAYMENT_WAIT):
+        if payment.settle_at > latest_due(work.now, MAX_PAYMENT_WAIT):
             payment.start_attempt(work.now, limit=limit)  # the clock was set back; an attempt may still be under way
         return NoOutcome.IN_FLIGHT
     if not payment.is_processing or payment.voided_at is not None:
@@ -225,7 +225,7 @@ async def refund_remainder(work: UnitOfWork, payment: Payment) -> Refund | None:
     retried with increasing delays, regardless of how often a caller asks.
     """
     for failed in await Refunds(work).failed(payment.payment_id):
-        if failed.settle_at is not None and seconds_until(failed.settle_at, work.now, longest=LONGEST_REFUND_WAIT) > 0:
+        if failed.settle_at is not None and seconds_until(failed.settle_at, work.now, max_wait=MAX_REFUND_WAIT) > 0:
             return None
         failed.settle_at = None
     if not payment.refundable_minor:

@@ -12,7 +12,7 @@ from portico.contracts.events import ShowId, WaitingRoomMode
 from portico.kit import ServiceContext, UserId
 from portico.services.seating.errors import AdmissionRequired
 
-_LONGEST: Final = 128
+_MAX_TOKEN_LENGTH: Final = 128
 _MAC_BYTES: Final = 24
 
 
@@ -50,7 +50,7 @@ class Admissions:
     def is_valid(self, token: str, show_id: ShowId, user_id: UserId, now: datetime) -> bool:
         """Return whether a token admits this user to this show now."""
         end, _, _ = token.partition(".")
-        if len(token) > _LONGEST or not (end.isascii() and end.isdigit()):
+        if len(token) > _MAX_TOKEN_LENGTH or not (end.isascii() and end.isdigit()):
             return False
         expected = self._token(show_id, user_id, int(end))
         is_genuine = hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace"))

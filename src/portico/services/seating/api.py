@@ -40,9 +40,9 @@ Maps = Annotated[SeatMaps, provided(SeatMaps)]
 Writer = Annotated[HoldWriter, provided(HoldWriter)]
 InventoryReader = Annotated[Principal, permitted("inventory:read")]
 InventoryWriter = Annotated[Principal, permitted("inventory:write")]
-_MOST_SHOWS: Final = 100
-_MOST_CHANGES: Final = 1_000
-_LONGEST_SEAT_ID: Final = 32
+_MAX_SHOWS: Final = 100
+_MAX_CHANGES: Final = 1_000
+_MAX_SEAT_ID_LENGTH: Final = 32
 
 
 class MapResponse(Response):
@@ -56,7 +56,7 @@ class MapResponse(Response):
 async def list_availability(
     caller: FromService,
     reads: Reads,
-    event_id: Annotated[list[ShowId], Query(min_length=1, max_length=_MOST_SHOWS)],
+    event_id: Annotated[list[ShowId], Query(min_length=1, max_length=_MAX_SHOWS)],
 ) -> Sequence[Availability]:
     """Return how many places of these shows are available and used. Unknown shows are left out."""
     return await repository.availability_of(reads, event_id)
@@ -134,10 +134,10 @@ async def set_blocks(event_id: ShowId, body: BlocksPut, caller: InventoryWriter,
 @router.get("/{event_id}/seats/{seat_id}/history", response_model=SeatHistoryRead, errors=[EventNotFound, SeatNotFound])
 async def read_seat_history(
     event_id: ShowId,
-    seat_id: Annotated[str, Path(max_length=_LONGEST_SEAT_ID)],
+    seat_id: Annotated[str, Path(max_length=_MAX_SEAT_ID_LENGTH)],
     caller: InventoryReader,
     reads: Reads,
 ) -> dict[str, Any]:
     """Return the last changes of a seat: who had it, when and why. Newest first, at most a thousand."""
-    changes = await history_of_seat(reads, event_id, seat_id, limit=_MOST_CHANGES)
+    changes = await history_of_seat(reads, event_id, seat_id, limit=_MAX_CHANGES)
     return {"event_id": event_id, "seat_id": seat_id, "changes": changes}

@@ -6,10 +6,10 @@ from portico.contracts.events import SectionPlan, ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Amount, CurrencyCode, Line, Moment, OneLine, Schema, UserId
 
-_MOST_SECTIONS: Final = 1_000
-_MOST_PLACES: Final = 200_000
-_LONGEST_SEAT_ID: Final = 32
-_MOST_BLOCKED: Final = 10_000
+_MAX_SECTIONS: Final = 1_000
+_MAX_PLACES: Final = 200_000
+_MAX_SEAT_ID_LENGTH: Final = 32
+_MAX_BLOCKED: Final = 10_000
 
 
 class SectionCountsRead(Schema):
@@ -98,11 +98,11 @@ class SectionPut(Schema):
     """
 
     name: Line
-    rows: Annotated[int, Field(ge=1, le=_MOST_PLACES)] | None = None
-    seats_per_row: Annotated[int, Field(ge=1, le=_MOST_PLACES)] | None = None
-    capacity: Annotated[int, Field(ge=1, le=_MOST_PLACES)] | None = None
+    rows: Annotated[int, Field(ge=1, le=_MAX_PLACES)] | None = None
+    seats_per_row: Annotated[int, Field(ge=1, le=_MAX_PLACES)] | None = None
+    capacity: Annotated[int, Field(ge=1, le=_MAX_PLACES)] | None = None
     price: Amount | None = None
-    accessible: Annotated[list[Annotated[str, OneLine(_LONGEST_SEAT_ID)]], Field(max_length=_MOST_PLACES)] = Field(
+    accessible: Annotated[list[Annotated[str, OneLine(_MAX_SEAT_ID_LENGTH)]], Field(max_length=_MAX_PLACES)] = Field(
         default_factory=list
     )
 
@@ -112,8 +112,8 @@ class SectionPut(Schema):
         is_standing = self.rows is None and self.seats_per_row is None and self.capacity is not None
         if not (is_seated or is_standing):
             raise ValueError("a section has either rows and seats_per_row, or a capacity")
-        if self.plan.places > _MOST_PLACES:
-            raise ValueError(f"a section has at most {_MOST_PLACES} places")
+        if self.plan.places > _MAX_PLACES:
+            raise ValueError(f"a section has at most {_MAX_PLACES} places")
         return self
 
     @property
@@ -125,7 +125,7 @@ class SectionPut(Schema):
 class LayoutPut(Schema):
     """The sections and prices of a show at a revision of it. `price` is that of places in a section without a price."""
 
-    sections: Annotated[list[SectionPut], Field(min_length=1, max_length=_MOST_SECTIONS)]
+    sections: Annotated[list[SectionPut], Field(min_length=1, max_length=_MAX_SECTIONS)]
     price: Amount
     currency: CurrencyCode
     revision: Annotated[int, Field(ge=1)]
@@ -134,7 +134,7 @@ class LayoutPut(Schema):
 class BlocksPut(Schema):
     """Seats that are kept back from the sale (`blocked`), or returned to it."""
 
-    seats: Annotated[list[Annotated[str, OneLine(_LONGEST_SEAT_ID)]], Field(min_length=1, max_length=_MOST_BLOCKED)]
+    seats: Annotated[list[Annotated[str, OneLine(_MAX_SEAT_ID_LENGTH)]], Field(min_length=1, max_length=_MAX_BLOCKED)]
     blocked: bool
 
     @field_validator("seats")

@@ -18,7 +18,7 @@ from portico.services.seating.schemas import RowMapRead, SeatChangesRead, SeatMa
 from portico.services.seating.settings import SeatingSettings
 
 _COMPRESSION: Final = 6
-_MOST_CHANGES: Final = 2_000  # rows of the journal; more changes cost more than the whole map
+_MAX_CHANGES: Final = 2_000  # rows of the journal; more changes cost more than the whole map
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class SeatMaps:
         version, layout_version = await versions_of(reader, show_id)
         if not layout_version <= since <= version:
             return None
-        rows = await changes_since(reader, show_id, since, _MOST_CHANGES)
-        if len(rows) == _MOST_CHANGES:
+        rows = await changes_since(reader, show_id, since, _MAX_CHANGES)
+        if len(rows) == _MAX_CHANGES:
             return None
         states: dict[str, Any] = {}
         for row in rows:

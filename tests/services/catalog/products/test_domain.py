@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portico.kit.foundation import fold
-from portico.services.catalog.words import LONGEST_WORD, MOST_WORDS, search_words, words_of
+from portico.services.catalog.words import MAX_WORD_LENGTH, MAX_WORDS, search_words, words_of
 
 
 class TestFold:
@@ -67,8 +67,8 @@ class TestWords:
     def test_are_limited_in_length_and_number(self) -> None:
         found = words_of(" ".join(str(number) for number in range(1000)))
 
-        assert words_of("x" * 100) == ["x" * LONGEST_WORD]
-        assert (len(found), found[0]) == (MOST_WORDS, "0")
+        assert words_of("x" * 100) == ["x" * MAX_WORD_LENGTH]
+        assert (len(found), found[0]) == (MAX_WORDS, "0")
 
     @given(st.text())
     def test_contain_no_special_characters_of_sql(self, text: str) -> None:

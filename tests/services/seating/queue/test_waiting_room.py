@@ -22,7 +22,7 @@ from portico.services.seating.queue.writer import open_queue_writer
 from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, Caller, run_service
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 SHOPPERS = 2
 
 
@@ -401,8 +401,8 @@ async def streamed(seating: SeatingService, show_id: ShowId, name: str) -> Async
     upstream = LocalUpstream(run.context.name, run.channel._apps[run.context.name])
     token = run.issuer.token(id_of(name))
     headers = [(b"accept", b"text/event-stream"), (b"authorization", f"Bearer {token}".encode())]
-    async with asyncio.timeout(PATIENCE):
-        request = UpstreamRequest("GET", f"/queue/{show_id}".encode(), b"", headers, PATIENCE)
+    async with asyncio.timeout(TIMEOUT):
+        request = UpstreamRequest("GET", f"/queue/{show_id}".encode(), b"", headers, TIMEOUT)
         response = await upstream.send(request, set())
         assert (response.status, dict(response.headers)[b"content-type"]) == (200, b"text/event-stream")
         yield Stream(response.chunks())

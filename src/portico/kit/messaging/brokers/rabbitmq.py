@@ -50,7 +50,7 @@ class RabbitMQBroker:
     single active consumer, so one process at a time handles the messages of one key. The processes of a group share the
     queues, see `GroupConsumer`. The queue `{system}.{group}.types`
     stores the types that a group declared, because AMQP cannot list bindings. A subscriber has a queue of its own,
-    `{system}.listening.{random}`, which is deleted with its connection.
+    `{system}.broadcasts.{random}`, which is deleted with its connection.
 
     Args:
         url: `amqp://` or `amqps://`.
@@ -147,7 +147,7 @@ class RabbitMQBroker:
             await GroupConsumer(connection, prefix, dispatcher, self._unacknowledged).run()
 
     async def _subscribe(self, types: Collection[str], handler: OnMessage) -> None:
-        queue = f"{self._system}.listening.{secrets.token_hex(8)}"
+        queue = f"{self._system}.broadcasts.{secrets.token_hex(8)}"
 
         async def take(delivered: DeliveredMessage) -> None:
             handler(to_message(delivered))

@@ -8,10 +8,10 @@ from portico.kit import Moment, OneLine, Schema
 from portico.services.bookings.check_ins.models import GATE_LENGTH, REASON_LENGTH, SCAN_ID_LENGTH, CheckInStatus
 from portico.services.bookings.tickets.models import RevocationReason
 
-MOST_SCANS = 1000
-_LONGEST_CODE = 1000  # what a gate reads may be anything; only 136 characters can be a ticket code
+MAX_SCANS = 1000
+_MAX_CODE_LENGTH = 1000  # what a gate reads may be anything; only 136 characters can be a ticket code
 
-Code = Annotated[str, OneLine(_LONGEST_CODE), Field(examples=["AEAAAAQ5JVZJQ2GYUB2BJQ4D…"])]
+Code = Annotated[str, OneLine(_MAX_CODE_LENGTH), Field(examples=["AEAAAAQ5JVZJQ2GYUB2BJQ4D…"])]
 Gate = Annotated[str, OneLine(GATE_LENGTH), Field(examples=["North 3"])]
 ScanId = Annotated[
     str, StringConstraints(max_length=SCAN_ID_LENGTH, pattern=r"^[!-~]+$"), Field(examples=["north-3-000017"])
@@ -42,7 +42,7 @@ class OfflineScan(CheckInCreate):
 class BatchCreate(Schema):
     """Scans of offline gates, each with an id of its own."""
 
-    scans: Annotated[list[OfflineScan], Field(min_length=1, max_length=MOST_SCANS)]
+    scans: Annotated[list[OfflineScan], Field(min_length=1, max_length=MAX_SCANS)]
 
     @model_validator(mode="after")
     def _each_scan_once(self) -> Self:

@@ -23,7 +23,7 @@ from portico.services.bookings.tickets.errors import TicketCancelled
 from portico.services.bookings.tickets.models import RevokedCode, Ticket
 from portico.services.bookings.tickets.repository import Holders, RevokedCodes, Tickets, use_ticket
 
-MOST_ENTRIES: Final = 10_000
+MAX_ENTRIES: Final = 10_000
 """How many revoked codes, and how many check-ins, a manifest has at most."""
 
 OVERLAP: Final = timedelta(minutes=1)
@@ -134,7 +134,7 @@ async def with_tickets(reader: Reader, rows: Sequence[CheckIn]) -> list[CheckInW
 
 
 async def read_manifest(
-    reader: Reader, event_id: ShowId, since: datetime | None, *, limit: int = MOST_ENTRIES
+    reader: Reader, event_id: ShowId, since: datetime | None, *, limit: int = MAX_ENTRIES
 ) -> Manifest:
     """Return up to `limit` revoked codes and check-ins of a show, of all time or since a moment.
 

@@ -19,7 +19,7 @@ from portico.kit import (
     numbered_list,
     provided,
 )
-from portico.kit.http import LARGEST_LIMIT
+from portico.kit.http import MAX_LIMIT
 from portico.services.bookings.errors import BookingNotFound
 from portico.services.bookings.repository import Bookings
 from portico.services.bookings.settings import BookingsSettings
@@ -62,7 +62,7 @@ async def list_sold_places(
     reads: Reads,
     event_id: ShowId,
     after: Annotated[TicketId | None, Query(description="The last ticket of the previous page")] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT)] = LARGEST_LIMIT,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
 ) -> list[SoldPlace]:
     """List the live tickets of a show by id, for services."""
     return await Tickets(reads).sold_places(event_id, after, limit)

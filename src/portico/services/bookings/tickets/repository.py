@@ -22,7 +22,7 @@ _TICKETS: Any = Ticket.__table__
 _T = _TICKETS.c
 _TRANSFERS: Any = Transfer.__table__
 
-_MOST_DELETED: Final = 1000  # transfers in one statement
+_MAX_DELETED: Final = 1000  # transfers in one statement
 
 # Statements of the hot path: a check-in at the doors.
 _USE = Statement(
@@ -144,11 +144,11 @@ class Transfers(Repository[Transfer]):
 
 async def delete_transfers(work: UnitOfWork, *, before: datetime) -> bool:
     """Delete transfers that expired before this moment. Return whether there may be more."""
-    statement = select(_TRANSFERS.c.transfer_id).where(_TRANSFERS.c.expires_at < before).limit(_MOST_DELETED)
+    statement = select(_TRANSFERS.c.transfer_id).where(_TRANSFERS.c.expires_at < before).limit(_MAX_DELETED)
     found = [row.transfer_id for row in await work.rows(statement)]
     if found:
         await work.execute(delete(_TRANSFERS).where(_TRANSFERS.c.transfer_id.in_(found)))
-    return len(found) == _MOST_DELETED
+    return len(found) == _MAX_DELETED
 
 
 class Holders:

@@ -29,7 +29,7 @@ from portico.services.bookings.tickets.models import Ticket, Transfer
 from portico.services.bookings.tickets.repository import Holders, Tickets, Transfers
 from portico.services.bookings.tickets.signing_keys import TicketKeys
 
-MOST_OFFERS: Final = 5
+MAX_OFFERS: Final = 5
 OFFER_WINDOW: Final = timedelta(days=1)
 
 
@@ -129,7 +129,7 @@ async def offer(work: UnitOfWork, ticket_id: TicketId, caller: Principal, *, ema
         TicketUsed, TicketCancelled: it cannot be used any more.
         TransferPending: it is already offered.
         OwnAddress: the address is the caller's.
-        TooManyTransfers: it was offered MOST_OFFERS times within OFFER_WINDOW.
+        TooManyTransfers: it was offered MAX_OFFERS times within OFFER_WINDOW.
     """
     ticket = await Tickets(work).get(ticket_id, lock=True)
     if ticket.user_id != caller.user_id:
@@ -218,8 +218,8 @@ async def sign_tickets(
 
 async def _ensure_not_offered_too_often(work: UnitOfWork, ticket_id: TicketId) -> None:
     offered = await Transfers(work).created_since(ticket_id, work.now - OFFER_WINDOW)
-    if len(offered) >= MOST_OFFERS:
-        raise TooManyTransfers(retry_after=(offered[-MOST_OFFERS] + OFFER_WINDOW - work.now).total_seconds())
+    if len(offered) >= MAX_OFFERS:
+        raise TooManyTransfers(retry_after=(offered[-MAX_OFFERS] + OFFER_WINDOW - work.now).total_seconds())
 
 
 async def _ensure_is_for(reader: Reader, transfer: Transfer, caller: Principal) -> None:

@@ -23,7 +23,7 @@ from portico.services.catalog.models import CATEGORY_LENGTH, PRODUCTS, TOTALS, P
 from portico.services.catalog.products import service
 from portico.services.catalog.products.repository import Products
 from portico.services.catalog.products.schemas import (
-    LARGEST_BATCH,
+    MAX_BATCH_SIZE,
     BatchResults,
     Item,
     ProductCreate,
@@ -95,7 +95,7 @@ async def create_product(
 
 @router.post("/batch", body_limit=4 << 20, timeout=60, response_model=list[ProductRead | ProblemRead])
 async def create_products(
-    items: Annotated[list[Item], Body(max_length=LARGEST_BATCH)],
+    items: Annotated[list[Item], Body(max_length=MAX_BATCH_SIZE)],
     caller: ProductsWriter,
     work: Work,
     request: Request,

@@ -12,11 +12,11 @@ from portico.kit.foundation import json_number
 from portico.kit.http import Case, field_errors, problem_document
 from portico.services.catalog.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
 
-LARGEST_QUANTITY = 1_000_000_000
-LARGEST_NUMBER = 2**53 - 1  # larger JSON numbers lose digits in many parsers (RFC 8259 section 6)
+MAX_QUANTITY = 1_000_000_000
+MAX_NUMBER = 2**53 - 1  # larger JSON numbers lose digits in many parsers (RFC 8259 section 6)
 DEEPEST = 5
-MOST_VALUES = 200
-LONGEST_VALUES = 16_384  # characters of all texts and keys together
+MAX_VALUES = 200
+MAX_VALUES_LENGTH = 16_384  # characters of all texts and keys together
 
 
 def _bounded(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -25,10 +25,10 @@ def _bounded(attributes: dict[str, Any]) -> dict[str, Any]:
         characters += len(value) if isinstance(value, str) else 0
         if depth > DEEPEST:
             raise ValueError(f"attributes may be nested at most {DEEPEST} levels deep")
-        if isinstance(value, int | float) and abs(value) > LARGEST_NUMBER:
-            raise ValueError(f"a number in attributes may be at most {LARGEST_NUMBER}")
-        if size > MOST_VALUES or characters > LONGEST_VALUES:
-            raise ValueError(f"attributes may hold at most {MOST_VALUES} values and {LONGEST_VALUES} characters")
+        if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+            raise ValueError(f"a number in attributes may be at most {MAX_NUMBER}")
+        if size > MAX_VALUES or characters > MAX_VALUES_LENGTH:
+            raise ValueError(f"attributes may hold at most {MAX_VALUES} values and {MAX_VALUES_LENGTH} characters")
     return attributes
 
 
@@ -50,7 +50,7 @@ Name = Annotated[str, OneLine(NAME_LENGTH), Field(examples=["Desk lamp"])]
 Description = Annotated[str, StringConstraints(max_length=5_000)]
 Sku = Annotated[str, OneLine(SKU_LENGTH), Field(examples=["LAMP-1"])]
 Category = Annotated[str, OneLine(CATEGORY_LENGTH), Field(examples=["home"])]
-Quantity = Annotated[int, Field(ge=0, le=LARGEST_QUANTITY, examples=[3])]
+Quantity = Annotated[int, Field(ge=0, le=MAX_QUANTITY, examples=[3])]
 Price = Annotated[Amount, Field(examples=[49.9])]
 Attributes = Annotated[dict[str, Any], AfterValidator(_bounded)]
 """A free-form object. Its keys are kept as sent, also in camelCase systems."""
@@ -153,7 +153,7 @@ def _document(row: Sequence[Any], case: Case) -> dict[str, Any]:
     return document
 
 
-LARGEST_BATCH = 1_000
+MAX_BATCH_SIZE = 1_000
 
 Item = Annotated[ProductCreate | Any, Field(union_mode="left_to_right")]
 """A draft, or anything else, which gets a problem in its place."""

@@ -27,7 +27,7 @@ from portico.services.catalog.stock.errors import (
 
 ON_HAND: Final = frozenset[StockKind]({"receipt", "adjustment", "shipment", "return"})
 RESERVED: Final = frozenset[StockKind]({"reservation", "release", "shipment"})
-MOST_ON_HAND: Final = 1_000_000_000
+MAX_ON_HAND: Final = 1_000_000_000
 
 HOLDING: Final = frozenset[ReservationStatus]({"reserved", "confirmed"})
 """Statuses in which a reservation holds stock."""
@@ -93,8 +93,8 @@ class Level:
         reserved = self.reserved + (quantity if kind in RESERVED else 0)
         if not 0 <= reserved <= on_hand:
             raise InsufficientStock(items=[self.shortage(abs(quantity))])
-        if on_hand > MOST_ON_HAND:
-            raise TooMuchStock(product_id=self.product_id, limit=MOST_ON_HAND)
+        if on_hand > MAX_ON_HAND:
+            raise TooMuchStock(product_id=self.product_id, limit=MAX_ON_HAND)
         self.on_hand, self.reserved = on_hand, reserved
         self.entries += 1
         # Clocks differ between processes. Times must not decrease with entry numbers, because ?at= uses both.
@@ -235,8 +235,8 @@ class StockBatch:
             raise ReservationNotShipped(reservation_id=reservation_id)
         if found.status == "shipped":
             for product_id, quantity in found.items.items():
-                if self.levels[product_id].on_hand + quantity > MOST_ON_HAND:
-                    raise TooMuchStock(product_id=product_id, limit=MOST_ON_HAND)
+                if self.levels[product_id].on_hand + quantity > MAX_ON_HAND:
+                    raise TooMuchStock(product_id=product_id, limit=MAX_ON_HAND)
             for product_id, quantity in found.items.items():
                 self._record(product_id, "return", quantity, actor=actor, reference=reservation_id)
             found.change_to("returned", now=self.now)

@@ -10,7 +10,7 @@ from portico.kit import Reader
 from portico.services.catalog.stock.domain import HOLDING, ON_HAND, RESERVED
 from portico.services.catalog.stock.repository import ITEMS, LEDGER, LEVELS, PRODUCTS, RESERVATIONS
 
-_MOST_MISMATCHES = 100
+_MAX_MISMATCHES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ async def mismatches(reader: Reader) -> Sequence[Mismatch]:
     wrong: list[Mismatch] = []
     async with reader.snapshot() as moment:
         for what, statement in _INVARIANTS.items():
-            rows = await moment.rows(statement.limit(_MOST_MISMATCHES))
+            rows = await moment.rows(statement.limit(_MAX_MISMATCHES))
             wrong += [Mismatch(row.product_id, what, row.found, row.expected) for row in rows]
     return wrong
 

@@ -6,11 +6,11 @@ from pydantic_core import PydanticCustomError
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
 from portico.kit import Moment, OneLine, Schema
-from portico.services.catalog.stock.domain import MOST_ON_HAND
+from portico.services.catalog.stock.domain import MAX_ON_HAND
 from portico.services.catalog.stock.models import NOTE_LENGTH, REASON_LENGTH
 
-MOST_ITEMS = 100
-LONGEST_RESERVATION = 86_400  # seconds
+MAX_ITEMS = 100
+MAX_RESERVATION_SECONDS = 86_400
 
 
 def _not_zero(quantity: int) -> int:
@@ -29,10 +29,10 @@ class Item(Schema):
     """A quantity of a product."""
 
     product_id: ProductId
-    quantity: int = Field(ge=1, le=MOST_ON_HAND)
+    quantity: int = Field(ge=1, le=MAX_ON_HAND)
 
 
-Items = Annotated[list[Item], Field(min_length=1, max_length=MOST_ITEMS), AfterValidator(_each_once)]
+Items = Annotated[list[Item], Field(min_length=1, max_length=MAX_ITEMS), AfterValidator(_each_once)]
 """Products, each once."""
 
 
@@ -61,7 +61,7 @@ class StockLevelRead(Schema):
 class AdjustmentCreate(Schema):
     """A correction of the stock, positive or negative, with its reason."""
 
-    quantity: Annotated[int, Field(ge=-MOST_ON_HAND, le=MOST_ON_HAND), AfterValidator(_not_zero)]
+    quantity: Annotated[int, Field(ge=-MAX_ON_HAND, le=MAX_ON_HAND), AfterValidator(_not_zero)]
     reason: Annotated[str, OneLine(REASON_LENGTH)] = Field(examples=["delivery"])
     note: Annotated[str, StringConstraints(max_length=NOTE_LENGTH)] | None = None
 
@@ -103,7 +103,7 @@ class ReservationPut(Schema):
     """Items to reserve, and for how many seconds unless they are confirmed."""
 
     items: Items
-    expires_in: int | None = Field(None, ge=1, le=LONGEST_RESERVATION)
+    expires_in: int | None = Field(None, ge=1, le=MAX_RESERVATION_SECONDS)
 
 
 class ReservationRead(Schema):

@@ -56,7 +56,7 @@ class SignInThrottle(Table):
         """Return how long sign-ins stay locked, or None if they are not."""
         if self.locked_until is None:
             return None
-        remaining = seconds_until(self.locked_until, now, longest=LOCKOUT_DURATION)
+        remaining = seconds_until(self.locked_until, now, max_wait=LOCKOUT_DURATION)
         return timedelta(seconds=remaining) if remaining > 0 else None
 
     def record_failure(self, now: datetime, *, limit: int) -> bool:

@@ -21,10 +21,10 @@ from email_validator import EmailNotValidError, validate_email
 from portico.kit import Identifier
 from portico.kit.foundation import NOT_IN_A_LINE
 
-LARGEST = 1 << 20  # bytes of text and HTML together
-LONGEST_SUBJECT = 400  # characters
-LONGEST_NAME = 600  # of a recipient
-LONGEST_ANSWER = 500  # of a server's answer
+MAX_MAIL_BYTES = 1 << 20  # bytes of text and HTML together
+MAX_SUBJECT_LENGTH = 400  # characters
+MAX_NAME_LENGTH = 600  # of a recipient
+MAX_RESPONSE_LENGTH = 500  # of a server's answer
 
 CONFIDENTIAL = "Private"
 """Value of the header Sensitivity (RFC 4021 section 2.1.55) in mails that only the recipient may read."""
@@ -42,7 +42,7 @@ class MailFailed(Exception):
     """A mail was not delivered. `answer` is the server's answer in one line."""
 
     def __init__(self, answer: str) -> None:
-        self.answer = in_one_line(answer)[:LONGEST_ANSWER]
+        self.answer = in_one_line(answer)[:MAX_RESPONSE_LENGTH]
         super().__init__(self.answer)
 
 
@@ -78,7 +78,7 @@ class Address:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.name) > LONGEST_NAME or breaks_lines(self.name):
+        if len(self.name) > MAX_NAME_LENGTH or breaks_lines(self.name):
             raise BadMail("the display name must be one short line")
         try:
             # Domains unknown to public DNS are valid: a company's own mail server resolves them.
@@ -135,10 +135,10 @@ class Mail:
     is_confidential: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.subject) <= LONGEST_SUBJECT or breaks_lines(self.subject):
+        if not 0 < len(self.subject) <= MAX_SUBJECT_LENGTH or breaks_lines(self.subject):
             raise BadMail("the subject must be one short line")
-        if len(self.text.encode()) + len((self.html or "").encode()) > LARGEST:
-            raise BadMail(f"the bodies exceed {LARGEST} bytes")
+        if len(self.text.encode()) + len((self.html or "").encode()) > MAX_MAIL_BYTES:
+            raise BadMail(f"the bodies exceed {MAX_MAIL_BYTES} bytes")
 
 
 class Mailer(ABC):

@@ -38,7 +38,7 @@ SECTIONS: Final[tuple[Section, ...]] = ("payments", "charges", "transactions", "
 _CLOSED: Final = frozenset({"returned", "cancelled", "failed"})
 _PAID_BOOKINGS: Final = frozenset({"CONFIRMED", "CANCELLED"})
 _UNPAID_BOOKINGS: Final = frozenset({"FAILED", "EXPIRED"})
-_LONGEST_CURSOR: Final = 300
+_MAX_CURSOR_LENGTH: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Position:
             section, after = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
         except (ValueError, TypeError, binascii.Error) as error:
             raise InvalidCursor from error
-        fits = after is None or (isinstance(after, str) and len(after) < _LONGEST_CURSOR and after.isprintable())
+        fits = after is None or (isinstance(after, str) and len(after) < _MAX_CURSOR_LENGTH and after.isprintable())
         if section not in SECTIONS or not fits:
             raise InvalidCursor
         return cls(section, after)

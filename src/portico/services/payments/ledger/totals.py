@@ -8,8 +8,8 @@ from portico.contracts.bookings import BookingId, BookingsClient, BookingTotal
 from portico.contracts.orders import OrderId, OrdersClient, OrderTotal
 from portico.kit import ServiceContext
 
-_MOST_BY_ID: Final = 100  # those services' limit on ids per request
-_MOST: Final = 1000
+_MAX_BY_ID: Final = 100  # those services' limit on ids per request
+_MAX_PAGE_SIZE: Final = 1000
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -28,11 +28,11 @@ class OrderTotals:
 
     async def after(self, order_id: OrderId | None, *, limit: int) -> Sequence[OrderTotal]:
         """Return order totals, oldest first, after this order. Raises CallFailed, Refused."""
-        return await self._client.totals(after=order_id, limit=min(limit, _MOST))
+        return await self._client.totals(after=order_id, limit=min(limit, _MAX_PAGE_SIZE))
 
     async def by_id(self, order_ids: Collection[OrderId]) -> dict[OrderId, OrderTotal]:
         """Return the totals of these orders, by id. Raises CallFailed, Refused."""
-        found = await _in_parts(order_ids, lambda part: self._client.totals(order_id=part, limit=_MOST_BY_ID))
+        found = await _in_parts(order_ids, lambda part: self._client.totals(order_id=part, limit=_MAX_BY_ID))
         return {order.order_id: order for order in found}
 
     @property
@@ -53,11 +53,11 @@ class BookingTotals:
 
     async def after(self, booking_id: BookingId | None, *, limit: int) -> Sequence[BookingTotal]:
         """Return totals of bookings, oldest first, after this booking. Raises CallFailed, Refused."""
-        return await self._client.totals(after=booking_id, limit=min(limit, _MOST))
+        return await self._client.totals(after=booking_id, limit=min(limit, _MAX_PAGE_SIZE))
 
     async def by_id(self, booking_ids: Collection[BookingId]) -> dict[BookingId, BookingTotal]:
         """Return the totals of these bookings, by id. Raises CallFailed, Refused."""
-        found = await _in_parts(booking_ids, lambda part: self._client.totals(booking_id=part, limit=_MOST_BY_ID))
+        found = await _in_parts(booking_ids, lambda part: self._client.totals(booking_id=part, limit=_MAX_BY_ID))
         return {booking.booking_id: booking for booking in found}
 
     @property
@@ -68,8 +68,8 @@ class BookingTotals:
 async def _in_parts(ids: Collection[K], read: Callable[[list[K]], Awaitable[Sequence[T]]]) -> list[T]:
     wanted = list(dict.fromkeys(ids))
     found: list[T] = []
-    for start in range(0, len(wanted), _MOST_BY_ID):
-        found.extend(await read(wanted[start : start + _MOST_BY_ID]))
+    for start in range(0, len(wanted), _MAX_BY_ID):
+        found.extend(await read(wanted[start : start + _MAX_BY_ID]))
     return found
 
 

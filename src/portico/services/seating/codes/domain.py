@@ -10,10 +10,10 @@ from portico.services.seating.errors import CodeExhausted, CodeNotValidNow
 
 CodeKind = Literal["DISCOUNT", "PRESALE"]
 
-LONGEST_CODE: Final = 40
-_MOST_UNKNOWN: Final = 10  # unknown codes of a user in a window
+MAX_CODE_LENGTH: Final = 40
+_MAX_UNKNOWN: Final = 10  # unknown codes of a user in a window
 _WINDOW: Final = 60.0  # seconds
-_MOST_USERS: Final = 10_000
+_MAX_USERS: Final = 10_000
 _WHOLE: Final = 100
 
 
@@ -81,12 +81,12 @@ class CodeAttempts:
         now = self._clock.monotonic()
         while found and found[0] <= now - _WINDOW:
             found.popleft()
-        if len(found) >= _MOST_UNKNOWN:
+        if len(found) >= _MAX_UNKNOWN:
             raise TooManyRequests(retry_after=found[0] + _WINDOW - now)
 
     def record(self, user_id: UserId) -> None:
         """Count an unknown code of a user."""
-        self._attempts.setdefault(user_id, deque(maxlen=_MOST_UNKNOWN)).append(self._clock.monotonic())
+        self._attempts.setdefault(user_id, deque(maxlen=_MAX_UNKNOWN)).append(self._clock.monotonic())
         self._attempts.move_to_end(user_id)
-        if len(self._attempts) > _MOST_USERS:
+        if len(self._attempts) > _MAX_USERS:
             self._attempts.popitem(last=False)

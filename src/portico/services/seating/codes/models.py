@@ -5,7 +5,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.events import ShowId
 from portico.kit.data import ExactText, IdentifierNumber
-from portico.services.seating.codes.domain import LONGEST_CODE, CodeKind
+from portico.services.seating.codes.domain import MAX_CODE_LENGTH, CodeKind
 from portico.services.seating.models import Base
 
 
@@ -18,8 +18,8 @@ class CodeRow(Base):
     __tablename__ = "codes"
 
     show_id: Mapped[ShowId] = mapped_column(IdentifierNumber(ShowId), primary_key=True, autoincrement=False)
-    code_key: Mapped[str] = mapped_column(ExactText(LONGEST_CODE), primary_key=True)
-    code: Mapped[str] = mapped_column(ExactText(LONGEST_CODE))
+    code_key: Mapped[str] = mapped_column(ExactText(MAX_CODE_LENGTH), primary_key=True)
+    code: Mapped[str] = mapped_column(ExactText(MAX_CODE_LENGTH))
     kind: Mapped[CodeKind] = mapped_column(ExactText(8))
     percent_off: Mapped[int] = mapped_column(Integer)
     amount_off: Mapped[int] = mapped_column(BigInteger)

@@ -3,11 +3,11 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from portico.kit import Amount, Moment, Schema
-from portico.services.seating.codes.domain import LONGEST_CODE, CodeKind
+from portico.services.seating.codes.domain import MAX_CODE_LENGTH, CodeKind
 
-_MOST_SEATS = 1_000_000
+_MAX_SEATS = 1_000_000
 
-CodeText = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=LONGEST_CODE)]
+CodeText = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=MAX_CODE_LENGTH)]
 
 
 class CodeCreate(Schema):
@@ -17,7 +17,7 @@ class CodeCreate(Schema):
     kind: CodeKind
     percent_off: Annotated[int, Field(ge=1, le=100)] | None = None
     amount_off: Amount | None = None
-    max_seats: Annotated[int, Field(ge=1, le=_MOST_SEATS)] | None = None
+    max_seats: Annotated[int, Field(ge=1, le=_MAX_SEATS)] | None = None
     valid_from: Moment | None = None
     valid_until: Moment | None = None
 

@@ -14,7 +14,7 @@ from portico.services.seating.hall.blocks import run_pattern
 from portico.services.seating.hall.layout import Section
 from portico.services.seating.hall.places import Places, Selection
 
-_FEWEST: Final = 2
+_MIN_PIECES: Final = 2
 _NOT_FREE: Final = bytes(set(range(256)) - set(b"F\n"))
 _FEW: Final = 8  # up to this size, counting blocks of each size is faster than listing all runs
 
@@ -37,7 +37,7 @@ class _Rows:
     @property
     def is_nearest(self) -> bool:
         """Whether no other rows are better: one piece is not enough."""
-        return self.pieces == _FEWEST and self.span == 0
+        return self.pieces == _MIN_PIECES and self.span == 0
 
 
 def fewest_pieces(places: Places, sections: Iterable[tuple[Section, int]], quantity: int) -> Selection:

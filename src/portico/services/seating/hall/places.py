@@ -23,8 +23,8 @@ _USED: Final = frozenset(b"HSB")
 _POSITION: Final = {ord(state): number for number, state in enumerate(STATES)} | {FREE_ACCESSIBLE: 0}
 _PLAIN: Final = bytes.maketrans(b"f", b"F")
 _STANDING: Final = struct.Struct("<IIII")
-_MOST_NAMED: Final = 100  # seats that an error names
-_MOST_STARTS: Final = 16  # numbers of seats whose search starts are kept for a section
+_MAX_NAMED: Final = 100  # seats that an error names
+_MAX_STARTS: Final = 16  # numbers of seats whose search starts are kept for a section
 
 
 class Counts(NamedTuple):
@@ -131,7 +131,7 @@ class Places:
     def start_search_at(self, row: int, section: Section, quantity: int) -> None:
         """Note that the search may start at the row that begins at `row`: no row before it has such seats."""
         starts = self._search_starts[section.number - 1]
-        if quantity in starts or len(starts) < _MOST_STARTS:
+        if quantity in starts or len(starts) < _MAX_STARTS:
             starts[quantity] = row
 
     def state(self, index: int) -> State:
@@ -233,7 +233,7 @@ class Places:
         self._counts[number - 1][STATES.index(state)] += difference
 
     def _named(self, seats: Sequence[int]) -> list[str]:
-        return [self.layout.seat_id(each) for each in seats[:_MOST_NAMED]]
+        return [self.layout.seat_id(each) for each in seats[:_MAX_NAMED]]
 
 
 def _counted(seats: bytearray, section: Section) -> list[int]:

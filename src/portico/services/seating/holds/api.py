@@ -89,7 +89,7 @@ _DIGITS: Final = 26
     "/{event_id}/holds",
     status_code=201,
     response_model=HoldRead,
-    asks_others=True,
+    calls_services=True,
     rate="holds",
     errors=[*TAKE_ERRORS, HoldNotFound],
 )

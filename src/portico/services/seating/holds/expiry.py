@@ -12,8 +12,8 @@ from portico.services.seating.settings import SeatingSettings
 
 logger = get_logger(__name__)
 
-_LONGEST_PAUSE: Final = 5.0  # seconds
-_SHORTEST_PAUSE: Final = 0.05  # seconds
+_MAX_PAUSE_SECONDS: Final = 5.0
+_MIN_PAUSE_SECONDS: Final = 0.05
 _IDLE_FACTOR: Final = 4
 
 
@@ -36,7 +36,7 @@ class HoldExpiry:
         self._writer = writer
         self._batch = batch
         self._requests = 0  # of others, when the last change began
-        self._longest_pause = min(_LONGEST_PAUSE, shortest / 2)
+        self._longest_pause = min(_MAX_PAUSE_SECONDS, shortest / 2)
         self._wakeup = asyncio.Event()
 
     def wake(self) -> None:
@@ -46,7 +46,7 @@ class HoldExpiry:
     async def run(self) -> None:
         """End holds until the service stops."""
         while True:
-            pause = _LONGEST_PAUSE
+            pause = _MAX_PAUSE_SECONDS
             self._wakeup.clear()
             try:
                 await self.run_due()
@@ -82,7 +82,7 @@ class HoldExpiry:
         if end is None:
             return self._longest_pause
         remaining = (end - self._context.clock.now()).total_seconds()
-        return min(max(remaining, _SHORTEST_PAUSE), self._longest_pause)
+        return min(max(remaining, _MIN_PAUSE_SECONDS), self._longest_pause)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId, HoldStatus, WaitlistEntryId
 from portico.kit import UserId, identifier
 from portico.kit.data import ExactText, IdentifierNumber, Payload
-from portico.services.seating.codes.domain import LONGEST_CODE
+from portico.services.seating.codes.domain import MAX_CODE_LENGTH
 from portico.services.seating.models import Base
 
 
@@ -36,7 +36,7 @@ class HoldRow(Base):
     created_at: Mapped[datetime]
     booking_id: Mapped[str | None] = mapped_column(ExactText())
     return_keys: Mapped[list[str]] = mapped_column(Payload)
-    code_key: Mapped[str | None] = mapped_column(ExactText(LONGEST_CODE))
+    code_key: Mapped[str | None] = mapped_column(ExactText(MAX_CODE_LENGTH))
     changes: Mapped[int] = mapped_column(Integer)
     entry_id: Mapped[WaitlistEntryId | None]
 

@@ -16,17 +16,17 @@ from portico.kit.http import Case
 from portico.services.seating.codes.schemas import CodeText
 from portico.services.seating.holds.domain import HeldPlace, Hold, Wanted
 
-MOST_PLACES: Final = 1_000
-_LONGEST_SEAT_ID: Final = 32
-_LONGEST_KEY: Final = 100
+MAX_PLACES: Final = 1_000
+_MAX_SEAT_ID_LENGTH: Final = 32
+_MAX_KEY_LENGTH: Final = 100
 
-SeatIds = Annotated[list[Annotated[str, OneLine(_LONGEST_SEAT_ID)]], Field(min_length=1, max_length=MOST_PLACES)]
+SeatIds = Annotated[list[Annotated[str, OneLine(_MAX_SEAT_ID_LENGTH)]], Field(min_length=1, max_length=MAX_PLACES)]
 
 
 class WantedPlaces(Schema):
     """A number of the best places, in a section if it is named, or chosen seats; with a code, if the user has one."""
 
-    quantity: Annotated[int, Field(ge=1, le=MOST_PLACES)] | None = None
+    quantity: Annotated[int, Field(ge=1, le=MAX_PLACES)] | None = None
     section: Line | None = None
     together: bool = False
     accessible: bool = False
@@ -142,7 +142,7 @@ class SalePut(Schema):
 class SoldPlacePut(Schema):
     """A sold place: a seat, or a place of a standing section."""
 
-    seat_id: Annotated[str, OneLine(_LONGEST_SEAT_ID)] | None = None
+    seat_id: Annotated[str, OneLine(_MAX_SEAT_ID_LENGTH)] | None = None
     section: Line | None = None
 
     @model_validator(mode="after")
@@ -156,8 +156,8 @@ class ReturnPut(Schema):
     """Sold places that a booking returns. A repeat with the same key changes nothing."""
 
     booking_id: BookingId
-    key: Annotated[str, OneLine(_LONGEST_KEY)]
-    places: Annotated[list[SoldPlacePut], Field(max_length=MOST_PLACES)]
+    key: Annotated[str, OneLine(_MAX_KEY_LENGTH)]
+    places: Annotated[list[SoldPlacePut], Field(max_length=MAX_PLACES)]
 
 
 class HoldView:

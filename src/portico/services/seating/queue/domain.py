@@ -19,7 +19,7 @@ _RATE_SECONDS: Final = 60.0
 """Time over which the rate of admissions is averaged."""
 _RATE_UNIT: Final = 1_000_000
 """Seconds in which a rate counts admissions."""
-_MOST_ADMITTED: Final = 1_000
+_MAX_ADMITTED: Final = 1_000
 """Admissions in one batch of a waiting room that was switched off. The next batch continues."""
 _ENDED: Final = frozenset({"CANCELLED", "COMPLETED"})
 
@@ -212,7 +212,7 @@ class QueueBatch:
         if not self.sale.is_open(self.now) and self.sale.mode != "OFF":
             return 0
         if self.sale.mode == "OFF":
-            return min(self.queue.waiting, _MOST_ADMITTED)
+            return min(self.queue.waiting, _MAX_ADMITTED)
         return min(self.queue.waiting, max(0, self.limits.shoppers - self.queue.shopping - self.holders))
 
     def admit(self, oldest: Sequence[Entry]) -> None:

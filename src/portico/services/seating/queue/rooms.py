@@ -23,7 +23,7 @@ logger = get_logger(__name__)
 _PERIOD: Final = 1.0  # seconds
 _IDLE_PERIOD: Final = 5.0  # seconds, while no queue is in use
 _AT_ONCE: Final = 256  # readers between which other tasks run, and numbers in one query
-_MOST_STATES: Final = 1_000
+_MAX_STATES: Final = 1_000
 _EVENTS_OF_EACH: Final = 100
 """The user at position p gets the next estimate after p / 100 seconds: the first hundred every second."""
 _SLOWEST: Final = 30.0  # seconds
@@ -214,7 +214,7 @@ class WaitingRooms:
     async def _read(self, show_id: ShowId) -> QueueState | None:
         async with self._context.reader() as reader:
             state = await state_of(reader, show_id)
-        if len(self._states) >= _MOST_STATES:
+        if len(self._states) >= _MAX_STATES:
             self._states.clear()
         self._states[show_id] = self._context.clock.monotonic(), state
         return state

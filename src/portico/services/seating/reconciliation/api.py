@@ -9,7 +9,7 @@ from portico.services.seating.reconciliation.service import reconcile
 router = Router(prefix="/inventory", tags=["inventory"], description="Places of shows, and who holds them")
 
 InventoryReader = Annotated[Principal, permitted("inventory:read")]
-_MOST_MISMATCHES: Final = 1_000
+_MAX_MISMATCHES: Final = 1_000
 
 
 class MismatchRead(Schema):
@@ -34,5 +34,5 @@ async def reconcile_show(event_id: ShowId, caller: InventoryReader, reads: Reads
 
     A booking that is confirmed at this moment can be reported; it is not when the comparison is repeated.
     """
-    found = await reconcile(context, reads, event_id, limit=_MOST_MISMATCHES)
+    found = await reconcile(context, reads, event_id, limit=_MAX_MISMATCHES)
     return {"event_id": event_id, "mismatches": found}

@@ -43,7 +43,7 @@ class Offers:
             return
         last, available = 0, count_choosable(batch.show.places)
         while available:
-            entries = await waiting_entries(work, batch.show.show_id, after=last, most=available, limit=_PAGE)
+            entries = await waiting_entries(work, batch.show.show_id, after=last, max_quantity=available, limit=_PAGE)
             if not entries:
                 return
             last = entries[-1].number

@@ -19,7 +19,7 @@ ENTRIES: Any = WaitlistEntry.__table__
 ACTIVE: Final = frozenset[WaitlistStatus]({"WAITING", "OFFERED"})
 """Statuses in which a user has a place in the list."""
 
-_MOST: Final = 2**31 - 1
+_MAX_QUANTITY: Final = 2**31 - 1
 _NUMBERS = Keyset.by("number", ENTRIES.c.number)
 _WITH_HOLDS = select(*ENTRIES.c, HOLDS.c.expires_at).select_from(
     ENTRIES.outerjoin(HOLDS, HOLDS.c.hold_id == ENTRIES.c.hold_id)
@@ -35,7 +35,7 @@ _WAITING = (
         ENTRIES.c.show_id == bindparam("show"),
         ENTRIES.c.status == "WAITING",
         ENTRIES.c.number > bindparam("after"),
-        ENTRIES.c.quantity <= bindparam("most"),
+        ENTRIES.c.quantity <= bindparam("max_quantity"),
     )
     .order_by(ENTRIES.c.number)
     .limit(bindparam("limit"))
@@ -95,7 +95,7 @@ async def get_newest_entry(reader: Reader, show_id: ShowId, user_id: UserId) -> 
 
 async def has_waiting(reader: Reader, show_id: ShowId) -> bool:
     """Return whether a party waits for places of a show."""
-    return bool(await waiting_entries(reader, show_id, after=0, most=_MOST, limit=1))
+    return bool(await waiting_entries(reader, show_id, after=0, max_quantity=_MAX_QUANTITY, limit=1))
 
 
 async def list_entries(reader: Reader, show_id: ShowId, window: Window) -> Slice[Entry]:
@@ -113,9 +113,11 @@ async def list_entries(reader: Reader, show_id: ShowId, window: Window) -> Slice
     return found.with_rows(ranked)
 
 
-async def waiting_entries(reader: Reader, show_id: ShowId, *, after: int, most: int, limit: int) -> Sequence[Any]:
-    """Return the oldest waiting entries after a number that want at most `most` places."""
-    return await reader.rows(_WAITING, {"show": show_id, "after": after, "most": most, "limit": limit})
+async def waiting_entries(
+    reader: Reader, show_id: ShowId, *, after: int, max_quantity: int, limit: int
+) -> Sequence[Any]:
+    """Return the oldest waiting entries after a number that want at most `max_quantity` places."""
+    return await reader.rows(_WAITING, {"show": show_id, "after": after, "max_quantity": max_quantity, "limit": limit})
 
 
 async def insert_entry(

@@ -7,13 +7,13 @@ from portico.contracts.seating import HoldId, WaitlistEntryId
 from portico.kit import Moment, Schema, UserId
 from portico.services.seating.waitlist.models import WaitlistStatus
 
-_MOST_PLACES = 1_000
+_MAX_PLACES = 1_000
 
 
 class WaitlistEntryCreate(Schema):
     """The number of places that the caller waits for."""
 
-    quantity: Annotated[int, Field(ge=1, le=_MOST_PLACES, examples=[2])] = 1
+    quantity: Annotated[int, Field(ge=1, le=_MAX_PLACES, examples=[2])] = 1
 
 
 class WaitlistEntryRead(Schema):
