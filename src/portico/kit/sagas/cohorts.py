@@ -1,6 +1,6 @@
-"""Collects attempts of saga steps into cohorts: what ended alike while a transaction commits is the next transaction.
+"""Commit attempts of saga steps in cohorts: similar attempts that end during a transaction share the next one.
 
-No timer delays an attempt. A saga that nothing else waits with is committed alone, at once.
+No timer delays an attempt. An attempt that ends alone is committed at once.
 """
 
 import asyncio
@@ -44,13 +44,13 @@ class _Waiting:
 class Cohorts:
     """Commits the attempts of one runner.
 
-    A saga whose commit fails does not concern the others: the cohort is divided until that saga is alone.
+    A saga whose commit fails does not affect the others: the cohort is split until that saga is alone.
 
     Args:
         commit: commits a cohort in one transaction, see `AttemptCommits.commit`.
-        progress: of the runner.
+        progress: writes the outcomes.
         max_size: maximum number of sagas in one transaction.
-        max_writers: how many cohorts are committed at once.
+        max_writers: maximum number of cohorts that are committed concurrently.
     """
 
     def __init__(self, commit: Commit, progress: Progress, *, max_size: int, max_writers: int) -> None:
@@ -74,7 +74,7 @@ class Cohorts:
         )
 
     async def commit(self, attempt: Attempt) -> ClaimedSaga | None:
-        """Commit an attempt, with others that ended alike. Retry for a few seconds while the database is not available.
+        """Commit an attempt, together with similar ones. Retry for a few seconds while the database is unavailable.
 
         Returns:
             The saga at its next step; None if it waits or has ended.
@@ -103,21 +103,21 @@ class Cohorts:
             await asyncio.wait(tasks)
 
     def _start(self, act: Coroutine[Any, Any, None]) -> None:
-        # An empty context: a cohort inherits nothing from the saga that started it.
+        # The context is empty, so that a cohort inherits nothing from the saga that started it.
         task = asyncio.create_task(act, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _write(self) -> None:
         try:
-            await asyncio.sleep(0)  # sagas that go on at the same moment are in one cohort
+            await asyncio.sleep(0)  # lets sagas that continue at the same moment join one cohort
             while cohort := self._next():
                 await self._commit_divided(cohort)
         finally:
             self._writers -= 1
 
     def _next(self) -> list[_Waiting]:
-        """Take the attempt that has waited longest, and those that ended like it."""
+        """Take the attempt that has waited longest, and all similar ones."""
         cohort: list[_Waiting] = []
         others: deque[_Waiting] = deque()
         while self._queue and len(cohort) < self._max_size:
@@ -130,14 +130,14 @@ class Cohorts:
         return cohort
 
     async def _commit_divided(self, cohort: Sequence[_Waiting]) -> None:
-        """Commit a cohort, and divide it as long as a transaction fails because of some of its sagas."""
+        """Commit a cohort. Split it as long as its transaction fails because of some of its sagas."""
         try:
             following = await self._commit_retried(cohort)
         except asyncio.CancelledError:
             for each in cohort:
                 each.committed.cancel()
             raise
-        except Exception as error:  # noqa: BLE001  it is passed to the saga whose commit fails, or to all of them
+        except Exception as error:  # noqa: BLE001  passed to the failing saga, or to all
             for part in self._parts_after(error, cohort):
                 if part:
                     await self._commit_divided(part)
@@ -146,7 +146,7 @@ class Cohorts:
                 each.succeed(at)
 
     def _parts_after(self, error: Exception, cohort: Sequence[_Waiting]) -> Sequence[Sequence[_Waiting]]:
-        """Pass the error to the sagas that it concerns, and return the parts of the cohort to commit again."""
+        """Pass the error to the sagas that caused it, and return the parts of the cohort to commit again."""
         match error:
             case ProgressConflicts():
                 for index, conflict in error.errors.items():

@@ -1,4 +1,4 @@
-"""Commits attempts of saga steps: those of a whole cohort in one transaction."""
+"""Commit the attempts of a cohort of sagas in one transaction."""
 
 import asyncio
 from collections import Counter
@@ -22,14 +22,14 @@ from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.traces import Span, Tracing
 
-_SLOW = 0.5  # seconds that the local part of one saga may delay the others of its cohort
+_SLOW = 0.5  # seconds that the local part of one saga may delay the rest of its cohort
 
 
 class MemberFailed(Exception):
-    """The local part of one saga failed, so that its whole cohort is rolled back.
+    """The local part of one saga failed, so its whole cohort is rolled back.
 
     Attributes:
-        index: Its position in the cohort.
+        index: The saga's position in the cohort.
     """
 
     def __init__(self, index: int) -> None:
@@ -39,7 +39,7 @@ class MemberFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An attempt in a cohort, and the context that its events and logs belong to."""
+    """An attempt in a cohort, with the context of its events and logs."""
 
     attempt: Attempt
     context: RequestContext | None
@@ -56,8 +56,8 @@ class AttemptCommits:
     Args:
         context: the service.
         progress: writes the outcomes.
-        slots: limits the transactions that are open at once, because requests need connections too.
-        tracing: starts a span for each cohort, which is linked to the steps of its sagas.
+        slots: limits the number of open transactions, because requests need connections too.
+        tracing: starts a span for each cohort, with links to the steps of its sagas.
     """
 
     def __init__(self, context: ServiceContext, progress: Progress, slots: asyncio.Semaphore, tracing: Tracing) -> None:
@@ -71,14 +71,15 @@ class AttemptCommits:
     async def commit(self, cohort: Sequence[Member]) -> Sequence[ClaimedSaga | None]:
         """Commit the attempts of a cohort in one transaction.
 
-        The local parts run in turns, see `run_in_turns`. Alone, a saga has the time limit of its step. In a cohort it fails after
-        half a second, so that it can be repeated alone.
+        The local parts run in turns, see `run_in_turns`. A saga that is alone has the time limit of its step. In a
+        cohort, its local part fails after half a second and is repeated alone.
 
         Returns:
             Each saga at its next step; None if it waits or has ended.
 
         Raises:
-            MemberFailed: the local part of one saga failed. The error is its cause. A saga alone raises the error itself.
+            MemberFailed: the local part of one saga failed. The error is its cause. For a single saga, the error itself
+                is raised.
             ProgressConflicts: rows of some sagas were not as expected.
         """
         if len(cohort) == 1:
@@ -96,7 +97,7 @@ class AttemptCommits:
         return following
 
     def _begin_span(self, cohort: Sequence[Member]) -> Span:
-        """Begin the span of a cohort. It has a trace of its own, and links to the span of each saga's step."""
+        """Begin the span of a cohort. It has its own trace, and a link to the span of each saga's step."""
         claimed = cohort[0].attempt.claimed
         name = f"{claimed.saga.name} commit {claimed.position.step}".rstrip()
         links = [each.context.trace for each in cohort if each.context is not None and each.context.trace is not None]
@@ -136,13 +137,11 @@ class AttemptCommits:
             to = retry_finalizer(replace(claimed.position, undo_reason=to.undo_reason), self._progress.backoff)
         if to.has_ended:
             await self._finalize(attempt, to, state, work)
-        await (
-            work.flush()
-        )  # so that an error is that of this saga; lock order: rows of the service before those of sagas
+        await work.flush()  # errors belong to this saga; lock order: the service's rows before rows of sagas
         return Change(claimed, to, state, attempt.outcome, attempt.started_at)
 
     async def _run_local_part(self, attempt: Attempt, work: UnitOfWork, *, is_alone: bool) -> SagaState:
-        """Run what belongs into the commit: a local step, or the `record` of a remote one."""
+        """Run the part of the step that belongs to the commit: a local step, or the `record` of a remote step."""
         position = attempt.claimed.position
         if not position.step:
             return attempt.state

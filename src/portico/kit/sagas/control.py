@@ -1,4 +1,4 @@
-"""Requests about a saga: start it, undo it, retry its step now, skip its step."""
+"""Requests to a saga: start it, undo it, retry its step now, skip its step."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -44,9 +44,9 @@ async def start_saga(
     Args:
         work: the transaction.
         saga: the definition.
-        state: the state that the first step is given.
-        subject: the identifier of the resource that the saga is about, such as an order: at most 64 characters.
-        deadline: the time until the point of no return, if it is not that of the definition.
+        state: the state that the first step receives.
+        subject: identifier of the saga's resource, such as an order id; at most 64 characters.
+        deadline: time until the point of no return; None for that of the definition.
     """
     saga_id, context = SagaId.new(), request_context.get()
     row = {
@@ -76,22 +76,22 @@ async def start_saga(
 async def request_undo(
     work: UnitOfWork, saga: Saga[Any], subject: str, *, reason: str, code: str = "cancelled"
 ) -> UndoTiming:
-    """Request that the newest saga of this definition for `subject` is undone, in the caller's transaction.
+    """Request the undo of the newest saga of this definition for `subject`, in the caller's transaction.
 
     A running step ends first, so that its outcome is known. Then the steps are undone in reverse order.
 
     Args:
         work: the transaction.
         saga: the definition.
-        subject: the subject that the saga was started with.
-        reason: a sentence for people; `when_undone` is given it.
-        code: a word for programs; likewise.
+        subject: subject with which the saga was started.
+        reason: a sentence for people, passed to `when_undone`.
+        code: a word for programs, passed to `when_undone`.
 
     Raises:
         SagaNotFound: there is no such saga.
-        SagaEnded: it is already done or undone.
-        PastNoReturn: it has passed its point of no return.
-        SagaOfAnotherVersion: it is at a step that this version does not have.
+        SagaEnded: the saga is already done or undone.
+        PastNoReturn: the saga has passed its point of no return.
+        SagaOfAnotherVersion: the saga is at a step that this version does not have.
     """
     row = await _lock_newest(work, (sagas.c.name == saga.name) & (sagas.c.subject == subject), subject)
     if row.undo_reason is not None:
@@ -111,7 +111,7 @@ async def request_undo(
 
 
 async def retry_now(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason: str = "") -> None:
-    """Retry the step that a saga is waiting for immediately.
+    """Retry immediately the step that a saga is waiting for.
 
     Raises:
         SagaNotFound: there is no such saga.
@@ -126,9 +126,9 @@ async def retry_now(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason:
 async def skip(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason: str) -> None:
     """Skip the step a saga is waiting for (forward or compensation), because an operator has done it manually.
 
-    Forward, a remote step that was attempted is undone first, by its key, so that a late request does not add to the
-    manual work. Then the step's `record` runs as if the step had succeeded. The effects of a local step must be written
-    manually as well.
+    If the saga runs forward, a remote step that was attempted is undone first, by its key, so that a late request has
+    no effect. Then the step's `record` runs as if the step had succeeded. The operator must also write the effects of a
+    local step manually.
 
     Raises:
         SagaNotFound: there is no such saga.

@@ -1,4 +1,4 @@
-"""Definition of a saga: its steps, how each is undone, and its point of no return. Pure data; `control` starts sagas."""
+"""Definition of a saga: its steps, how each is undone, and its point of no return. `control` starts sagas."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,9 +16,9 @@ from portico.kit.sagas.state import SagaState
 S = TypeVar("S", bound=SagaState)
 
 FOREVER: Final = sys.maxsize
-"""As `retry` of a step: retry until it succeeds. The first such step is the saga's point of no return."""
+"""Value for `retry` of a step: retry until it succeeds. The first such step is the saga's point of no return."""
 
-_MAX_NAMES_LENGTH = 1000  # characters of all step names of a saga: its row lists the steps that are done
+_MAX_NAMES_LENGTH = 1000  # characters of all step names of a saga, because its row lists completed steps
 
 
 def seconds(number: float) -> timedelta:
@@ -53,18 +53,18 @@ class Step(Generic[S]):
 
     Its functions take the saga's state, then either a UnitOfWork (local: one commit with the saga's progress) or Calls
     (remote: each POST has an idempotency key made of saga, step and direction). They return the new state, or None. A
-    remote `undo` must reverse `do` by its key, whether or not `do` had an effect, and permanently: a `do` that arrives
-    later must have no effect.
+    remote `undo` must reverse `do` by its key, whether or not `do` had an effect. It must be permanent: a `do` that
+    arrives later must have no effect.
 
     Args:
         name: a stable name in kebab-case. It is stored, and appears in idempotency keys and the timeline.
         do: the step itself.
         record: writes the result of a remote step to the service's own rows, in one commit with the progress. It also
-            runs when an operator skips the step; then the state is the one that the step would have been given.
-        undo: reverses `do`. Compensation passes over a step without it.
+            runs when an operator skips the step, with the state from before the step.
+        undo: reverses `do`. Compensation ignores a step without it.
         within: time limit of one attempt.
-        retry: how many times a failed attempt (unknown outcome) is repeated before compensation starts. FOREVER: until
-            it succeeds.
+        retry: maximum number of retries after a failed attempt (unknown outcome) before compensation starts; FOREVER
+            retries until the step succeeds.
         deadline: time limit of all attempts together, counted from the first one.
     """
 
@@ -83,19 +83,20 @@ class Step(Generic[S]):
 
 
 class Saga(Generic[S]):
-    """A long transaction, read as a list of steps: `lend_book = Saga("lend-book", Lending, Step("reserve-copy", …), …)`.
+    """A long transaction as a list of steps: `lend_book = Saga("lend-book", Lending, Step("reserve-copy", …), …)`.
 
     Args:
         name: a stable name in kebab-case. It is stored in the saga's row.
         state: the type of its state.
-        steps: in order. From the first step with `retry=FOREVER` on, all have it, and none is undone.
-        deadline: the time from the start until the point of no return. A saga that exceeds it is undone.
+        steps: the steps in order. All steps after the first one with `retry=FOREVER` have it too, and none of them is
+            undone.
+        deadline: time from the start until the point of no return. A saga that exceeds it is undone.
         when_done: writes the success to the service's own rows, in one commit with the end of the saga.
         when_undone: likewise after compensation; it may take an `UndoReason` as well.
 
     Raises:
-        TypeError: a function has another signature than `Step` describes.
-        ValueError: the steps do not make a saga, or a name is not kebab-case.
+        TypeError: a function does not have the signature that `Step` describes.
+        ValueError: the steps cannot form a saga, or a name is not kebab-case.
     """
 
     def __init__(

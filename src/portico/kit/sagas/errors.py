@@ -1,4 +1,4 @@
-"""Errors of requests about a saga: start, undo, retry, skip."""
+"""Errors of requests to a saga: start, undo, retry, skip."""
 
 from portico.kit.foundation.problems import Conflict, NotFound, Unavailable
 
@@ -10,7 +10,7 @@ class SagaNotFound(NotFound):
 
 
 class SagaEnded(Conflict):
-    """The saga has ended. Nothing is left to do or to undo."""
+    """The saga has ended, so it has no step to retry, skip or undo."""
 
     detail = "The saga {saga_id} has already ended with status '{ended_as}'."
 
@@ -29,7 +29,7 @@ class PastNoReturn(Conflict):
 
 
 class SagaOfAnotherVersion(Unavailable):
-    """During a rollout: the saga is at a step that this version of the service does not have."""
+    """The saga is at a step that this version of the service does not have. This can occur during a rollout."""
 
     detail = (
         "The saga for {subject} is at a step of another version of the service. Only that version knows whether it can be "

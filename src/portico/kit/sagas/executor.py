@@ -40,7 +40,7 @@ class SagaExecutor:
 
     Args:
         context: the service.
-        leases: of the runner.
+        leases: the runner's leases.
         cohorts: commits the attempts.
         tracing: starts a span per step.
     """
@@ -67,7 +67,7 @@ class SagaExecutor:
         except LeaseLost:
             logger.warning("saga_lease_lost", saga=claimed.saga.name, saga_id=claimed.saga_id)
         except Exception:
-            # The progress cannot be written. The lease expires, and a process repeats the step.
+            # The progress cannot be written. The lease expires, and some process repeats the step.
             logger.exception("saga_progress_not_written", saga=claimed.saga.name, saga_id=claimed.saga_id)
 
     async def _release(self, claimed: ClaimedSaga) -> None:
@@ -93,7 +93,7 @@ class SagaExecutor:
         return following
 
     async def _attempt(self, claimed: ClaimedSaga, span: Span) -> Attempt:
-        """Attempt the step. A local one runs later, in the commit."""
+        """Attempt the step. A local step runs later, in the commit."""
         started_at = self._context.clock.now()
         outcome = self._outcome_without_attempt(claimed, started_at)
         if outcome is not None:
@@ -108,7 +108,7 @@ class SagaExecutor:
         return Attempt(claimed, DONE, claimed.state, started_at, act)
 
     def _outcome_without_attempt(self, claimed: ClaimedSaga, now: datetime) -> Outcome | None:
-        """Return the outcome if the step is not to be attempted."""
+        """Return the outcome of a step that must not be attempted; None if it must be."""
         position = claimed.position
         if position.status != "running":
             return SKIPPED if position.skip else None
@@ -119,14 +119,14 @@ class SagaExecutor:
             return Outcome("deadline_exceeded", undo_reason.reason, undo_reason.code)
         if position.undo_reason is None:
             return None
-        # A pending outcome is requested once more. After a failure, the compensation settles it.
+        # A pending step is called once more. After a failed step, compensation resolves the outcome.
         is_pending = claimed.saga.is_remote(position.step) and position.was_attempted_before and not position.failures
         return None if is_pending else ABORTED
 
     def _outcome_of_skip(self, claimed: ClaimedSaga) -> Outcome | None:
-        """Return the outcome of a skipped step; None if it has to be undone first."""
+        """Return the outcome of a skipped step; None if the step must be undone first."""
         if claimed.position.undo_reason is not None:
-            return ABORTED  # compensation undoes it with the others
+            return ABORTED  # compensation undoes it with the other steps
         return None if needs_undo_before_skip(claimed.saga, claimed.position) else SKIPPED
 
     async def _call(self, claimed: ClaimedSaga, act: Act, span: Span, started_at: datetime) -> Attempt:
@@ -150,7 +150,7 @@ class SagaExecutor:
         return Attempt(claimed, DONE, changed or claimed.state, started_at)
 
     async def _write(self, attempt: Attempt) -> tuple[ClaimedSaga | None, Outcome]:
-        """Commit an attempt, whatever happens meanwhile. Return the saga at its next step, and the final outcome."""
+        """Commit an attempt, even after concurrent changes. Return the saga at its next step, and the final outcome."""
         try:
             return await self._cohorts.commit(attempt), attempt.outcome
         except UndoRequested as requested:
@@ -168,7 +168,7 @@ class SagaExecutor:
             return await self._write(attempt.with_failed_commit(error))
 
     def _log_failure(self, claimed: ClaimedSaga, error: BaseException | None) -> None:
-        """Log an unsuccessful attempt; an unexpected error that is new for this step with the traceback, at ERROR."""
+        """Log an unsuccessful attempt. A new unexpected error of the step is logged at ERROR with its traceback."""
         if isinstance(error, StepPending):
             return
         fields: dict[str, Any] = {

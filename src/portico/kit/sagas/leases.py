@@ -19,7 +19,7 @@ from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.trace_context import TraceContext
 
 LEASE_MARGIN = timedelta(seconds=5)
-"""How much longer a lease is than its step may take. With a shorter lease, other processes would claim slow steps."""
+"""How much longer a lease is than its step's time limit. Otherwise other processes would claim slow steps."""
 
 _NEXT_DUE = Statement(select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None)))
 _DUE = (
@@ -55,24 +55,27 @@ _CLAIM_DUE = (
     )
     .returning(*_due.c)
 )
-"""Selects and claims in one statement; returns the rows as they were. For databases whose UPDATE joins a locking SELECT."""
+"""Selects and claims due sagas in one statement, and returns their rows as they were before the claim.
 
-_UNKNOWN_STEP_LEASE = timedelta(seconds=5)  # of a step of another version, which is released again at once
+For databases whose UPDATE can join a locking SELECT.
+"""
+
+_UNKNOWN_STEP_LEASE = timedelta(seconds=5)  # lease on a step of another version, which is released at once
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedSaga:
-    """A saga, as it was when this process claimed it or last wrote its progress.
+    """A saga in the state in which this process claimed it or last wrote its progress.
 
     Attributes:
         saga: Its definition.
         saga_id: Its identifier.
-        subject: The resource that it is about.
-        state: The state that its steps are given.
-        position: Its position; the current attempt is counted.
-        fence: The fencing number that its row must still have.
+        subject: The identifier of its resource.
+        state: The state that its steps receive.
+        position: Its position, including the current attempt.
+        fence: The fencing token that its row must still have.
         step_started_at: When the first attempt of this step started.
-        deadline_at: When it must have reached its point of no return.
+        deadline_at: The time by which it must reach its point of no return.
         lease_expired: Whether the previous owner's lease expired: that process died or was too slow.
         trace: Trace context of the request that started it.
         request_id: Identifier of the request that started it.
@@ -121,7 +124,7 @@ class ClaimedSaga:
 
     @property
     def _step_deadline(self) -> datetime | None:
-        """When the step must be done; None if it has no deadline or is skipped."""
+        """The step's deadline; None if it has none or is skipped."""
         deadline = self.saga.step(self.position.step).deadline
         return None if deadline is None or self.position.skip else self.step_started_at + deadline
 
@@ -131,7 +134,7 @@ class SagaLeases:
 
     Args:
         context: the service.
-        known: its sagas, by name.
+        known: the service's sagas, by name.
         owner: identifier of the runner.
     """
 
@@ -164,7 +167,7 @@ class SagaLeases:
         return rows
 
     def _end_of_lease(self, known: Mapping[str, Saga[Any]]) -> ColumnElement[datetime]:
-        """Return the end of a lease as SQL: it depends on the saga and its step."""
+        """Return the end of a lease as SQL, because it depends on the saga and its step."""
         until = {
             lease: bindparam(f"until_{number}", type_=sagas.c.due_at.type) for number, lease in enumerate(self._leases)
         }
@@ -221,7 +224,7 @@ class SagaLeases:
         )
 
     async def release_committed(self, claimed: ClaimedSaga) -> None:
-        """Release a saga whose last commit succeeded although its acknowledgement was lost. It goes on from there."""
+        """Release a saga whose last commit succeeded although its acknowledgement was lost. It continues from there."""
         mine = (
             (sagas.c.saga_id == claimed.saga_id) & (sagas.c.owner == self.owner) & (sagas.c.fence == claimed.fence + 1)
         )
@@ -246,7 +249,7 @@ class SagaLeases:
     async def release_all(self) -> int:
         """Release all sagas of this runner, so that others can claim them at once. Return how many there were.
 
-        Their steps were cancelled, and may have had an effect.
+        Their running steps were cancelled, and may have had an effect.
         """
         mine = (sagas.c.due_at.is_not(None)) & (sagas.c.owner == self.owner)
         values = {"owner": None, "in_doubt": True, "due_at": self._context.clock.now(), "fence": sagas.c.fence + 1}

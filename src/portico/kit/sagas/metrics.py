@@ -12,8 +12,8 @@ from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import get_logger
 
 _REFRESH_INTERVAL = 10.0  # seconds
-_MAX_UNKNOWN = 100  # names that are logged
-_STUCK_AFTER = 5  # consecutive failures of a step
+_MAX_UNKNOWN = 100  # maximum number of names in the log
+_STUCK_AFTER = 5  # consecutive failures after which a step counts as stuck
 
 logger = get_logger(__name__)
 
@@ -27,7 +27,7 @@ class SagasStuck(RuntimeError):
 
 
 class SagaMetrics:
-    """Metrics of one runner. Those about rows come from one statement, at most every 10 seconds.
+    """Metrics of one runner. The metrics of rows come from one statement, at most every 10 seconds.
 
     Args:
         context: the service.
@@ -45,7 +45,7 @@ class SagaMetrics:
         self._running = running
         self._refreshed_at = float("-inf")
         self.claim_error: str | None = None
-        """Type of the error that keeps sagas from being claimed."""
+        """Type of the error that prevents the runner from claiming sagas."""
         self.open: dict[str, float] = {}
         self.failures: dict[str, float] = {}
         self.oldest: dict[str, float] = {}
@@ -93,7 +93,7 @@ class SagaMetrics:
         self.oldest = {name: (clock - started).total_seconds() for name, *_, started in rows}
 
     def _log_unknown(self) -> None:
-        """Log sagas that are not run here: of another version, or missing in `Service(sagas=…)`."""
+        """Log open sagas that this process does not run: of another version, or missing in `Service(sagas=…)`."""
         unknown = self.open.keys() - set(self._known) - self._unknown
         if unknown and len(self._unknown) < _MAX_UNKNOWN:
             self._unknown |= unknown

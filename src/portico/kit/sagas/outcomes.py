@@ -1,4 +1,4 @@
-"""Outcomes of step attempts, and how an error maps to one: no effect (`refused`), or unknown effect (`failed`)."""
+"""Outcomes of step attempts, and the mapping of errors: no effect (`refused`) or unknown effect (`failed`)."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -10,12 +10,12 @@ from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.problems import Problem
 
 MAX_REASON_LENGTH = 500  # characters
-_RETRYABLE = frozenset({408, 425, 429})  # so is 409 with Retry-After: a request with the same key is in flight
+_RETRYABLE = frozenset({408, 425, 429})  # also 409 with Retry-After: a request with the same key is in flight
 _CONFLICT = 409
 
 
 class StepPending(Exception):
-    """Raised by a remote step: the outcome is not known yet. The step is called again; this is no failure.
+    """Raised by a remote step whose outcome is not known yet. The step is called again; this is not a failure.
 
     Args:
         retry_after: seconds until the next call; at most SAGA_RETRY_LIMIT.
@@ -27,7 +27,7 @@ class StepPending(Exception):
 
 
 class AbortSaga(Exception):
-    """Raised by a step: it had no effect and never will. The steps before it are undone.
+    """Raised by a step that had no effect and never will have one. The steps before it are undone.
 
     Args:
         reason: a sentence for people. It must not contain secrets.
@@ -75,14 +75,14 @@ class Outcome:
     """How an attempt of a step ended.
 
     Attributes:
-        kind: After an attempt: `done`; `refused`, it had no effect; `failed`, its effect is unknown; `pending`, its outcome
-            is not known yet. Without an attempt: `skipped`, by an operator; `aborted`, because the saga is to be undone;
+        kind: After an attempt: `done`; `refused` (no effect); `failed` (unknown effect); `pending` (outcome not known
+            yet). Without an attempt: `skipped` (by an operator); `aborted` (the saga must be undone);
             `deadline_exceeded`.
         reason: The error, for people.
         code: The error, for programs.
-        retry_after: Seconds until another attempt is useful.
-        effect: The step may have had an effect even so: its `record` was refused, or an earlier request of the same
-            attempt may still arrive.
+        retry_after: Seconds until another attempt makes sense.
+        effect: Whether the step may have had an effect anyway: its `record` was refused, or an earlier request of the
+            same attempt may still arrive.
     """
 
     kind: Literal["done", "refused", "failed", "pending", "skipped", "aborted", "deadline_exceeded"]
@@ -93,7 +93,7 @@ class Outcome:
 
     @property
     def is_success(self) -> bool:
-        """Whether the saga may go on to the next step."""
+        """Whether the saga continues with the next step."""
         return self.kind in {"done", "skipped"}
 
 
@@ -103,7 +103,7 @@ ABORTED = Outcome("aborted")
 
 
 def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: PLR0911  one for each kind of error
-    """Return the outcome that an error raised by a step stands for.
+    """Return the outcome for an error that a step raised.
 
     Args:
         error: what the step raised.

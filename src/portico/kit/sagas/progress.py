@@ -1,4 +1,4 @@
-"""Writes a saga's progress, in the commit of a local step, of a remote step's `record`, or of a failure."""
+"""Write a saga's progress, in the commit of a local step, of a remote step's `record`, or of a failure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ _UPDATE = (
     )
 )
 UPDATE_PROGRESS = Statement(_UPDATE)
-"""Updates a saga if its row has the expected fence, and no undo was requested that its owner does not know."""
+"""Updates a saga if its row has the expected fence and no new undo request."""
 
 _updated = _UPDATE.returning(sagas.c.saga_id).cte("updated")
 UPDATE_PROGRESS_AND_TIMELINE = Statement(
@@ -49,20 +49,20 @@ UPDATE_PROGRESS_AND_TIMELINE = Statement(
         include_defaults=False,
     )
 )
-"""The same with one timeline entry, in one statement: for databases whose UPDATE returns the changed rows."""
+"""Also inserts one timeline entry, in the same statement. For databases whose UPDATE returns the changed rows."""
 
-_MAX_ENTRIES = 20  # of one step that fails or stays pending; the saga's row has the total
+_MAX_ENTRIES = 20  # timeline entries of one step that fails or stays pending; the saga's row has the total
 
 
 _INSERT_ENTRY = Statement(insert(saga_steps).inline())
 
 
 class LeaseLost(Exception):
-    """Another process has claimed the saga, because this one exceeded its lease."""
+    """Another process has claimed the saga, because this process exceeded its lease."""
 
 
 class AlreadyCommitted(Exception):
-    """This progress is already stored: the commit succeeded, and its acknowledgement was lost."""
+    """This progress is already stored: an earlier commit succeeded, but its acknowledgement was lost."""
 
 
 class UndoRequested(Exception):
@@ -93,7 +93,7 @@ class Change:
         claimed: The saga before the attempt.
         to: Its next position.
         state: Its state after the attempt.
-        outcome: Of the attempt.
+        outcome: The outcome of the attempt.
         started_at: When the attempt started.
     """
 
@@ -108,7 +108,7 @@ class Progress:
     """Writes the progress of sagas for one runner.
 
     Args:
-        clock: the time.
+        clock: the current time.
         owner: identifier of the runner.
         backoff: the delays between attempts of a step.
     """
@@ -118,7 +118,7 @@ class Progress:
         self._owner = owner
         self.backoff = backoff
         self.closing = False
-        """Whether leases are released instead of kept for the next step."""
+        """Whether leases are released instead of renewed for the next step."""
 
     async def write(self, work: UnitOfWork, changes: Sequence[Change]) -> Sequence[ClaimedSaga | None]:
         """Write the sagas' next positions, and the timeline entries of the attempts, in the transaction of `work`.
@@ -206,7 +206,7 @@ class Progress:
     def _entries(
         self, claimed: ClaimedSaga, to: Position, outcome: Outcome, started_at: datetime, now: datetime
     ) -> list[dict[str, Any]]:
-        """Return the timeline entries: of this attempt, and before it of an attempt whose lease expired."""
+        """Return the timeline entry of this attempt, and before it one of an attempt whose lease expired."""
         position = claimed.position
         common = {"saga_id": claimed.saga_id, "step": position.step, "action": claimed.action, "actor": None}
         entries: list[dict[str, Any]] = []

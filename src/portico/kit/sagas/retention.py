@@ -1,4 +1,4 @@
-"""Deletes sagas, with their timelines, after their retention."""
+"""Delete ended sagas and their timelines after their retention."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from portico.kit.data.kit_tables import saga_steps, sagas
 from portico.kit.service_context import ServiceContext
 
-_BATCH = 500  # sagas per transaction: other writers wait while it runs
+_BATCH = 500  # sagas per transaction, because other writers wait for it
 
 
 async def delete_ended_sagas(context: ServiceContext) -> None:

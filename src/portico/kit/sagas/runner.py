@@ -1,4 +1,4 @@
-"""Runs a service's sagas: claims due sagas in batches, and executes many concurrently."""
+"""Run a service's sagas: claim due sagas in batches, and execute many concurrently."""
 
 import asyncio
 import contextvars
@@ -28,26 +28,26 @@ from portico.kit.telemetry.traces import Tracing
 
 logger = get_logger(__name__)
 
-_RETRY_BASE = 0.2  # seconds: the longest delay after a step's first failure
-_BATCHING_DELAY = 0.02  # seconds that the runner waits for more capacity, so that it claims several sagas at once
-_DUE_MARGIN = 0.001  # seconds: a claim that is slightly early finds nothing
+_RETRY_BASE = 0.2  # seconds: maximum delay after a step's first failure
+_BATCHING_DELAY = 0.02  # seconds that the runner waits for more capacity, to claim several sagas at once
+_DUE_MARGIN = 0.001  # seconds added to a wait, because a claim that is slightly early finds nothing
 _CLAIM_RETRY = 1.0  # seconds until the next claim after a failed one
-_COHORTS_AT_ONCE = 2  # more would make each of them smaller
+_COHORTS_AT_ONCE = 2  # more concurrent cohorts would be smaller
 _SHUTDOWN_TIMEOUT = 5.0  # seconds for running steps to end, and for leases to be released
 
 
 class SagaRunner:
     """Runs the sagas of one service in this process, until it is cancelled.
 
-    Commits of this process wake it; it polls for sagas that other processes left. A lease gives each saga to one
-    process at a time, and the fence in its row keeps a process that lost its lease from writing.
+    Commits of this process wake it. Polling finds sagas that other processes released or lost. A lease assigns each
+    saga to one process at a time. The fencing token in the saga's row prevents writes of a process that lost its lease.
 
     Args:
         context: the service.
         sagas: the service's sagas.
         database: the service's database.
         tracing: starts a span per step.
-        health: of the service.
+        health: the service's health checks.
         draw: returns a random number from 0 to 1.
 
     Attributes:
@@ -122,13 +122,13 @@ class SagaRunner:
         self._has_capacity.set()
 
     async def run_due(self) -> None:
-        """Execute all due sagas, until no more are due."""
+        """Execute due sagas until none is due."""
         while await self._claim() or self._running:
             if self._running:
                 await asyncio.wait(self._running)
 
     async def wait_until_idle(self) -> None:
-        """Wait until no saga is due or running; for tests."""
+        """Wait until no saga is due or running. For tests."""
         self.wake()
         await self._idle.wait()
 
@@ -161,7 +161,7 @@ class SagaRunner:
         self._claim_requested = True  # the sagas that this process was woken for are still due
 
     def _next_delay(self, until_due: float | None) -> float:
-        """Return the seconds until the next poll, if the next saga is due in `until_due` seconds."""
+        """Return the seconds until the next poll. The next saga is due in `until_due` seconds."""
         until_due = self._poll if until_due is None else until_due
         poll = self._poll * (0.8 + 0.2 * self._draw())  # so that processes do not poll at the same time
         if not self._running and not self._claim_requested and until_due > 0:
@@ -177,7 +177,7 @@ class SagaRunner:
             self._idle.clear()
             self._claim_requested |= len(rows) == capacity  # there may be more
         for row in rows:
-            # An empty context: a saga inherits nothing from the request that woke the runner, or from other sagas.
+            # The context is empty, so that a saga inherits nothing from the request that woke the runner.
             task = asyncio.create_task(self._execute(row), context=contextvars.Context())
             self._running.add(task)
             task.add_done_callback(self._on_done)

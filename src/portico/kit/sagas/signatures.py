@@ -1,4 +1,4 @@
-"""Checks the signatures of a saga's functions when the saga is built."""
+"""Check the signatures of a saga's functions when the saga is built."""
 
 import inspect
 from collections.abc import Callable
@@ -18,8 +18,7 @@ def kind_of(function: Callable[..., Any], state: type[SagaState]) -> Kind:
 
     Raises:
         TypeError: The signature is neither `async def f(state, work: UnitOfWork) -> state | None` nor the same with
-            `calls: Calls`. A function with both would call other services while it holds locks, and could not share its
-            commit with the saga's progress.
+            `calls: Calls`. A function with both is rejected: it would call other services while it holds locks.
     """
     parameters = _parameters_after_state(function, state)
     if len(parameters) != 1 or parameters[0] not in _KINDS:

@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 from portico.kit.foundation.ids import Identifier
 
-MAX_STATE_LENGTH = 64 * 1024  # characters; every step writes the whole state
+MAX_STATE_LENGTH = 64 * 1024  # characters; limited because every step writes the whole state
 
 
 class SagaId(Identifier, prefix="saga"):
-    """Identifier of a saga that was started."""
+    """Identifier of a started saga."""
 
 
 class StateTooLarge(ValueError):

@@ -1,4 +1,4 @@
-"""The whole timeline of a subject, such as an order: saga steps, events and operator requests in one list."""
+"""Timeline of a subject, such as an order: saga steps, events and operator requests in one list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class TimelineEvent:
 
     @property
     def key(self) -> str:
-        """What identifies the entry in the timeline, while it is running and afterwards."""
+        """Key of the entry in the timeline. It stays the same when the entry ends."""
         parts = (self.started_at.isoformat(), self.kind, self.saga or "", self.what, self.action, str(self.attempt))
         return "|".join(parts)
 

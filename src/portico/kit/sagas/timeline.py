@@ -17,17 +17,18 @@ _MAX_ENTRIES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """An attempt of a step, or a request about a saga.
+    """An attempt of a step, or a request to a saga.
 
     Attributes:
         saga: The saga's name.
-        step: The step's name; empty if the entry is about the whole saga.
+        step: The step's name; empty for an entry of the whole saga.
         action: `start`, `do`, `undo`, `end`; `cancel`, `retry`, `skip` for a request.
         attempt: The number of the attempt; 0 if none was made.
         started_at: When it started.
         ended_at: When it ended; None if it has not.
-        outcome: `done`, `refused`, `failed`, `pending` (not known yet), `deadline_exceeded`, `lost` (its process ended),
-            `skipped`, `requested`, `undone`; `under_way` or `waiting` (for the next attempt) if it has not ended.
+        outcome: `done`, `refused`, `failed`, `pending` (not known yet), `deadline_exceeded`, `lost` (its process
+            ended), `skipped`, `requested`, `undone`; `under_way` or `waiting` (for the next attempt) if it has not
+            ended.
         error: The error, or the reason of a request.
         actor: Who made the request; None for the saga itself.
     """
@@ -55,8 +56,8 @@ class SagaStatus:
         attempts: Attempts of this step that were started.
         failures: Consecutive failures of this step.
         error: The error of the last attempt.
-        due_at: When the next attempt is due, or the lease of the current one expires; None once it ended.
-        undo_reason: Why it is undone, or will be; None if it is not.
+        due_at: When the next attempt is due or the lease of the current one expires; None once the saga has ended.
+        undo_reason: Why the saga is or will be undone; None if it is not.
     """
 
     saga_id: SagaId
@@ -86,7 +87,7 @@ async def timeline(reader: Reader, subject: str) -> list[TimelineEntry]:
 
 
 async def saga_status(reader: Reader, subject: str) -> SagaStatus | None:
-    """Return the status of the oldest open saga for `subject`, else of the newest that ended, else None."""
+    """Return the status of the oldest open saga for `subject`, else of the newest ended saga; None without sagas."""
     of_subject = select(sagas).where(sagas.c.subject == subject).limit(1)
     found = await reader.rows(of_subject.where(sagas.c.ended_at.is_(None)).order_by(sagas.c.saga_id))
     if not found:
@@ -122,7 +123,7 @@ def _step_entry(name: str, step: Any) -> TimelineEntry:
 
 
 def _saga_entries(row: Any) -> list[TimelineEntry]:
-    """Return the entries of the saga's own row: its start, and its end or its current attempt."""
+    """Return the entries from the saga's row: its start, and its end or current attempt."""
     start = TimelineEntry(row.name, "", "start", 0, row.started_at, row.started_at, "done")
     if row.ended_at is not None:
         undo_reason = UndoReason.loaded(row.undo_reason)

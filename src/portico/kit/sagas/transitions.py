@@ -1,4 +1,4 @@
-"""Transitions of a saga: its next position, given the outcome of an attempt. Pure functions, tested without a database."""
+"""Transitions of a saga: its next position, given the outcome of an attempt. Pure functions without I/O."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -22,9 +22,9 @@ class Position:
         attempts: Attempts of this step that were started.
         failures: Consecutive failures of this step.
         in_doubt: Whether an attempt of this step may have had an effect without a known outcome.
-        undo_reason: Why the saga is undone, or will be once the step has ended.
+        undo_reason: Why the saga is undone, now or once the step has ended.
         skip: Whether an operator requested to skip this step.
-        wait: Seconds until the next attempt of this step; None if the saga goes on at once.
+        wait: Seconds until the next attempt of this step; None if the saga continues at once.
     """
 
     status: Status
@@ -48,7 +48,7 @@ class Position:
 
 
 def needs_undo_before_skip(saga: Saga[Any], position: Position) -> bool:
-    """Whether a skipped step must be undone first: an earlier request may still take effect."""
+    """Whether a skipped step must be undone first, because an earlier request may still take effect."""
     if not (position.skip and position.was_attempted_before and position.status == "running"):
         return False
     return saga.is_remote(position.step) and saga.step(position.step).undo is not None
@@ -76,10 +76,10 @@ def next_position(
     remote = saga.is_remote(position.step)
     if outcome.is_success:
         return _forward(saga, position, exceeded)
-    if step.only_forward or (position.skip and exceeded is None):  # a skipped step cannot fail, only its undo can
+    if step.only_forward or (position.skip and exceeded is None):  # a skipped step cannot fail; only its undo can
         return _retry(position, outcome, backoff, in_doubt=position.in_doubt or remote)
     if outcome.kind == "refused" and not position.skip:
-        # An earlier attempt without a known outcome may still take effect after this one was refused.
+        # An earlier attempt with an unknown outcome may still take effect after this one was refused.
         effect = outcome.effect or (remote and position.in_doubt)
         return start_compensation(saga, position, _undo_reason(position, outcome), effect=effect)
     exhausted = outcome.kind == "failed" and (position.undo_reason is not None or position.failures >= step.retry)
@@ -105,7 +105,7 @@ def start_compensation(saga: Saga[Any], position: Position, undo_reason: UndoRea
 
 
 def deadline_exceeded(position: Position, exceeded: Deadline) -> UndoReason:
-    """Return the reason of an undo because of a deadline."""
+    """Return the reason for an undo after an exceeded deadline."""
     whose = "saga" if exceeded == "saga" else f"step '{position.step}'"
     return UndoReason(False, f"The {whose} exceeded its deadline", f"{exceeded}_deadline_passed", position.step)
 
