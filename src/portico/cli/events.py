@@ -125,7 +125,7 @@ async def tail_events(
 
 async def _print_new_events(followers: "dict[str, Follower]", *, as_json: bool) -> None:
     for name, follower in followers.items():
-        _print_events([(event, name) for event in await follower.news()], as_json=as_json)
+        _print_events([(event, name) for event in await follower.new_events()], as_json=as_json)
 
 
 def _print_events(events: "Iterable[tuple[LoggedEvent, str]]", *, as_json: bool) -> None:

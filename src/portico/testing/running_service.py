@@ -143,7 +143,10 @@ class RunningService:
                 for row in await moment.rows(select(table.c.body).order_by(table.c.id))
             ]
         envelopes = [Envelope.parse(row.body) for row in rows]
-        return [kinds[each.type, each.version].model_validate(each.data).known_as(each.event_id) for each in envelopes]
+        return [
+            kinds[each.type, each.version].model_validate(each.data).with_message_id(each.event_id)
+            for each in envelopes
+        ]
 
     async def receives(self, *events: Event, source: str = "/catalog/another") -> None:
         """Deliver `events` to the service's consumers, as its broker would."""

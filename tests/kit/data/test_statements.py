@@ -11,7 +11,7 @@ from tests.examples.loans.models import Book
 from portico.kit._compat import is_enabled
 from portico.kit.data.failures import is_duplicate
 from portico.kit.data.kit_tables import outbox
-from portico.kit.data.statements import Statement, among
+from portico.kit.data.statements import Statement, in_list
 from portico.kit.data.types import Payload
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.problems import Conflict
@@ -59,7 +59,7 @@ class TestRows:
     async def test_finds_rows_among_the_values_of_a_list(self, loans: RunningService) -> None:
         books = [Book(title=each) for each in ("Dune", "Solaris", "Ubik")]
         await loans.given(*books)
-        statement = Statement(select(BOOKS).where(among(BOOKS.c.book_id, "ids")).order_by(BOOKS.c.title))
+        statement = Statement(select(BOOKS).where(in_list(BOOKS.c.book_id, "ids")).order_by(BOOKS.c.title))
 
         found = []
         for some in (books[:2], books[1:], books[:1] * 3, []):
@@ -292,13 +292,13 @@ class TestWriteAlone:
     async def test_commits_at_once(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"))
 
-        changed = await loans.context.database.write_alone(RENAME, {"old": "Dune", "new": "Arrakis"})
+        changed = await loans.context.database.write_autocommit(RENAME, {"old": "Dune", "new": "Arrakis"})
 
         async with loans.context.reader() as reader:
             assert (changed, await reader.all(select(Book.title))) == (1, ["Arrakis"])
 
     async def test_its_connection_runs_transactions_again_afterwards(self, loans: RunningService) -> None:
-        await loans.context.database.write_alone(ADD, a_row("Dune"))
+        await loans.context.database.write_autocommit(ADD, a_row("Dune"))
 
         async def fail() -> None:
             async with loans.context.transaction() as work:

@@ -92,7 +92,7 @@ class TestWriteTogether:
             story.append(f"{old} begins")
             await write_together(work, ADD, a_row(f"{old} copy"))
             book.title = f"{old} 2"
-            await work.separate()
+            await work.flush_and_expunge()
             story.append(f"{old} ends")
 
         async with loans.context.transaction() as work:

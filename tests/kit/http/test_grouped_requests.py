@@ -95,7 +95,7 @@ async def waiting_group(
         return Conflict()
 
     unit = loans.context.grouped_unit_of_work()
-    unit.keep_claim(BOOKS, {column.key: getattr(first, column.key) for column in BOOKS.columns}, refuse, first=True)
+    unit.defer_claim(BOOKS, {column.key: getattr(first, column.key) for column in BOOKS.columns}, refuse, first=True)
     blocking = asyncio.create_task(unit.commit())
     async with asyncio.timeout(TIMEOUT):
         await entered.wait()

@@ -34,7 +34,7 @@ class TestEnvelope:
         }
 
     def test_is_the_same_of_an_event_that_was_not_validated(self) -> None:
-        validated, trusted = TeaServed(table="7", cups=3), TeaServed.of_valid(table="7", cups=3)
+        validated, trusted = TeaServed(table="7", cups=3), TeaServed.without_validation(table="7", cups=3)
 
         first, second = [
             orjson.loads(serialize(each, source="/house/kitchen", time=NOON, trace=None))
@@ -43,7 +43,7 @@ class TestEnvelope:
 
         assert second["id"] == trusted.message_id != validated.message_id
         assert {**first, "id": ""} == {**second, "id": ""}
-        assert trusted.known_as("evt_1").message_id == "evt_1"
+        assert trusted.with_message_id("evt_1").message_id == "evt_1"
 
     def test_reads_its_own_output(self) -> None:
         event = TeaServed(table="7", cups=3)

@@ -77,10 +77,10 @@ class TestFollow:
         follower = await log.follow(ALL)
         events = [left("one"), left("two")]
 
-        assert await follower.news() == []
+        assert await follower.new_events() == []
         await publish_events(library, *events)
-        assert ids(await follower.news()) == ids_of(*events)
-        assert await follower.news() == []
+        assert ids(await follower.new_events()) == ids_of(*events)
+        assert await follower.new_events() == []
 
     async def test_only_matching_events(self, library: RunningService, log: EventLog) -> None:
         follower = await log.follow(EventFilter(types=("reader.came",)))
@@ -88,15 +88,15 @@ class TestFollow:
 
         await publish_events(library, left("one"), came)
 
-        assert ids(await follower.news()) == [came.message_id]
+        assert ids(await follower.new_events()) == [came.message_id]
 
     async def test_an_event_that_commits_late_is_not_missed(self, library: RunningService, log: EventLog) -> None:
         await _logged_as(library, 50)
         follower = await log.follow(ALL)
         await _logged_as(library, 49)
 
-        assert [event.number for event in await follower.news()] == [49]
-        assert await follower.news() == []
+        assert [event.number for event in await follower.new_events()] == [49]
+        assert await follower.new_events() == []
 
     async def test_an_event_that_the_broker_rejected_for_long_is_not_missed(
         self, library: RunningService, log: EventLog
@@ -105,22 +105,22 @@ class TestFollow:
             await work.execute(insert(outbox).values(_row(library, 1)))
         follower = await log.follow(ALL)
         await _logged_as(library, 5000)
-        await follower.news()
+        await follower.new_events()
         async with library.context.transaction() as work:
             await work.execute(delete(outbox))
         await _logged_as(library, 1)
 
-        assert [event.number for event in await follower.news()] == [1]
-        assert await follower.news() == []
+        assert [event.number for event in await follower.new_events()] == [1]
+        assert await follower.new_events() == []
 
     async def test_any_number_of_new_events_is_returned(self, library: RunningService, log: EventLog) -> None:
         follower = await log.follow(ALL)
         async with library.context.transaction() as work:
             await work.execute(insert(event_log), [_row(library, number) for number in range(1, 7001)])
 
-        news = [event.number for _ in range(6) for event in await follower.news()]
+        new_events = [event.number for _ in range(6) for event in await follower.new_events()]
 
-        assert news == list(range(1, 7001))
+        assert new_events == list(range(1, 7001))
 
 
 def _row(library: RunningService, number: int) -> dict[str, object]:

@@ -73,7 +73,7 @@ class TestTaking:
         [event] = await embedded.run.published()
         assert event == SeatsHeld(
             event_id=show_id, hold_id=hold["hold_id"], user_id=hold["user_id"], quantity=1, seats=("1-A-1",)
-        ).known_as(event.message_id)
+        ).with_message_id(event.message_id)
 
     async def test_a_repeat_with_its_key_takes_no_further_places(self, seating: SeatingService) -> None:
         show_id = await seating.show()

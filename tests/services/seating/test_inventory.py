@@ -57,7 +57,7 @@ class TestEvents:
         first = seating.shows[show_id]
         await seating.change(show_id, sections=(*HALL, SectionPlan(name="Gallery", capacity=6)))
 
-        await seating.run.receives(first.model_copy().known_as("evt_late"), seating.shows[show_id])
+        await seating.run.receives(first.model_copy().with_message_id("evt_late"), seating.shows[show_id])
 
         assert await seating.counts(show_id) == (30, 0, 0, 0)
 
@@ -75,7 +75,7 @@ class TestEvents:
         created = seating.shows[show_id]
         await seating.delete(show_id)
 
-        await seating.run.receives(created.model_copy().known_as("evt_late"))
+        await seating.run.receives(created.model_copy().with_message_id("evt_late"))
 
         for path in (f"/inventory/{show_id}", f"/inventory/{show_id}/seats"):
             assert (await seating.run.anonymous.get(path)).status_code == 404

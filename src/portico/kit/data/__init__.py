@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
     from portico.kit.data.retry import RetryPolicy, is_transient, retry_transaction, run_transaction
-    from portico.kit.data.statements import Statement, among, is_due
+    from portico.kit.data.statements import Statement, in_list, is_due
     from portico.kit.data.table import TableRules, identifier, revision
     from portico.kit.data.totals import COUNT_LIMIT
     from portico.kit.data.turns import write_together
@@ -41,7 +41,7 @@ else:
             "reader": "Reader",
             "repository": "Repository",
             "retry": "RetryPolicy is_transient retry_transaction run_transaction",
-            "statements": "Statement among is_due",
+            "statements": "Statement in_list is_due",
             "table": "TableRules identifier revision",
             "totals": "COUNT_LIMIT",
             "turns": "write_together",
@@ -73,11 +73,11 @@ __all__ = [
     "TableRules",
     "UnitOfWork",
     "Window",
-    "among",
     "count_rows",
     "current_unit_of_work",
     "event_log",
     "identifier",
+    "in_list",
     "insert_all_if_absent",
     "insert_if_absent",
     "insert_or_ignore",

@@ -1,4 +1,4 @@
-"""In-process notification of changes: a commit wakes the tasks that follow the changed object."""
+"""In-process notifications of changes: a commit wakes the tasks that follow the changed object."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 class ChangeNotifier:
     """Tasks of this process that follow objects in a database, by the objects' ids.
 
-    Only commits of this process wake them. They must also look at intervals for changes made by other processes.
+    Only commits of this process wake them. They must also poll for changes by other processes.
     """
 
     def __init__(self) -> None:

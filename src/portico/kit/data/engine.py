@@ -67,7 +67,7 @@ class Database:
         self.dialect = writer.dialect.name
         self.change_notifier = ChangeNotifier()
         self.long_lists = LongLists()
-        self._is_full = False  # a write has failed for lack of space, and none has been tried since
+        self._is_full = False  # whether a write failed for lack of space and none was tried since
         event.listen(writer.sync_engine, "handle_error", self._notice_full_storage)
         if log_sql:
             for engine in (writer, reader):
@@ -127,8 +127,8 @@ class Database:
         return cls(writer, reader, log_sql=log_sql)
 
     @cached_property
-    def lone(self) -> AsyncEngine:
-        """`writer` of a PostgreSQL database in autocommit mode, for transactions of one statement."""
+    def autocommit_writer(self) -> AsyncEngine:
+        """`writer` of a PostgreSQL database in autocommit mode, for single statements."""
         return self.writer.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
@@ -136,18 +136,22 @@ class Database:
         """Whether the database has SELECT … FOR UPDATE. SQLite needs none, because it has one writer."""
         return self.dialect != "sqlite"
 
-    async def write_alone(self, statement: Statement, values: Mapping[str, Any]) -> int:
-        """Execute one statement in a transaction of its own and return how many rows it changed.
+    async def write_autocommit(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        """Execute one statement in its own transaction and return how many rows it changed.
 
-        On PostgreSQL it needs no BEGIN and COMMIT, which are half of the cost.
+        On PostgreSQL this needs no BEGIN and COMMIT, which are half of the cost.
         """
-        return await run_in_greenlet(self._write_alone, statement, values)
+        return await run_in_greenlet(self._write_autocommit, statement, values)
 
-    def _write_alone(self, statement: Statement, values: Mapping[str, Any]) -> int:
-        # MariaDB's driver switches autocommit by a statement; a caller cancelled meanwhile would lose the connection.
+    def _write_autocommit(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        # MariaDB's driver switches autocommit with a statement. A cancellation during it would lose the connection.
         autocommits = self.dialect == "postgresql"
         compiled = statement.compiled_for(self.writer.dialect, values)
-        with self.lone.sync_engine.connect() if autocommits else self.writer.sync_engine.begin() as connection:
+        with (
+            self.autocommit_writer.sync_engine.connect()
+            if autocommits
+            else self.writer.sync_engine.begin() as connection
+        ):
             if compiled is None:
                 return connection.execute(statement.source, values).rowcount
             return connection.exec_driver_sql(compiled.text, compiled.parameters(values)).rowcount
@@ -164,7 +168,7 @@ class Database:
             self._is_full = False
 
     async def _try_to_write(self) -> None:
-        """Write some pages and delete them again. A small row might fit where the next one does not."""
+        """Write several pages and delete them again. A small row might fit although larger writes fail."""
         key, body = secrets.token_hex(32), secrets.token_hex(_TRIED_BYTES // 2)
         row = {"key": key, "fingerprint": "", "claimed_at": datetime.fromtimestamp(0, UTC), "body": body}
         async with self.writer.begin() as connection:
@@ -208,8 +212,8 @@ def _sqlite(
 ) -> AsyncEngine:
     """Create an engine that begins transactions explicitly.
 
-    By default the driver begins at the first write, after the reads that the write depends on: of a hundred concurrent
-    read-modify-writes, ninety-eight are lost without an error.
+    By default the driver begins a transaction at the first write, after the reads that the write depends on. Of a
+    hundred concurrent read-modify-writes, ninety-eight would be lost without an error.
     """
     engine = create_async_engine(
         address,

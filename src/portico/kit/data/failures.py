@@ -75,7 +75,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def is_storage_full(error: BaseException) -> bool:
-    """Return whether the database had no space for a write. The transaction is rolled back, even if it was the commit."""
+    """Return whether the database had no space for a write. The transaction is rolled back, even after a commit."""
     if not isinstance(error, DBAPIError):
         return False
     if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
@@ -84,7 +84,7 @@ def is_storage_full(error: BaseException) -> bool:
 
 
 def is_disconnected(error: BaseException) -> bool:
-    """Return whether the connection was dead and another one may work. A full database does not count."""
+    """Return whether the connection was dead and another one may work. This excludes a full database."""
     if is_storage_full(error):
         return False
     if isinstance(error, ConnectionError) or _is_internal_to_asyncpg(error):
@@ -93,7 +93,7 @@ def is_disconnected(error: BaseException) -> bool:
 
 
 def _is_internal_to_asyncpg(error: BaseException) -> bool:
-    """Return whether it is the error that asyncpg raises if a connection ends while a statement is being sent.
+    """Return whether asyncpg raised the error because a connection ended while a statement was being sent.
 
     SQLAlchemy does not wrap it. asyncpg is imported only where PostgreSQL is used.
     """

@@ -1,7 +1,7 @@
 """Group commit: while a transaction commits, one writer collects the next requests for a single transaction.
 
-A commit costs the same for one change and for two hundred, and two hundred transactions that need the same row would
-wait for each other. Here they are one transaction, and each caller still gets its own result.
+A commit costs the same for one change and for two hundred. Two hundred transactions that need the same row would wait
+for each other. Here they share one transaction, and each caller still gets its own result.
 """
 
 import asyncio
@@ -66,12 +66,12 @@ class GroupCommit(Generic[R, A]):
 
     Args:
         begin: opens a unit of work that is committed at the end of its block.
-        apply: executes a batch. It returns the result or the problem of each request, in order. An exception is assumed
-            to be caused by a single request of the batch.
+        apply: executes a batch. It returns the result or the problem of each request, in order. If it raises, a single
+            request of the batch is assumed to be the cause.
         max_batch: maximum number of requests in one transaction.
         max_waiting: maximum number of waiting requests; further ones are rejected with 503.
-        close_timeout: how long (seconds) waiting requests get when the group is closed.
-        retries: when a failed batch is executed again as a whole.
+        close_timeout: time limit (seconds) for waiting requests when the group is closed.
+        retries: which errors of a batch are retried as a whole, and how often.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class GroupCommit(Generic[R, A]):
     async def submit(self, request: R) -> A:
         """Execute `request` and return its result after the commit.
 
-        Cancelling a caller whose request still waits withdraws the request. Later, only the result is lost.
+        If a caller is cancelled while its request waits, the request is withdrawn. Later, only the result is lost.
 
         Raises:
             TooManyWaiting: the queue is full.
@@ -164,7 +164,7 @@ class GroupCommit(Generic[R, A]):
             for each in batch:
                 _fail(each, Stopping())
             raise
-        except Exception as error:  # noqa: BLE001  # passed to each caller, or to the one whose request fails
+        except Exception as error:  # noqa: BLE001  # passed to each caller, or to that of the failing request
             await self._split(batch, error)
         else:
             for each, outcome in zip(batch, outcomes, strict=True):

@@ -1,7 +1,7 @@
 """Units of work of simultaneous requests, committed in one transaction.
 
-A use case that only inserts needs no answer of the database before its commit. Its inserts are kept until then, and those of
-all requests that wait are written together, one statement per table. Use cases do not notice it.
+A use case that only inserts needs no response from the database before its commit. Its inserts are deferred until then.
+The inserts of all waiting requests are written together, with one statement per table. Use cases do not notice this.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ from portico.kit.foundation.problems import Problem
 _RETRIES: Final = RetryPolicy(is_retryable=is_conflict_or_disconnect)
 
 Refuse = Callable[[UnitOfWork], Awaitable[Problem]]
-"""Returns the problem of a request whose row exists already. It may read in the transaction."""
+"""Function that returns the problem of a request whose row already exists. It may read in the transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,15 @@ class _Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What a unit of work writes at its commit."""
+class _DeferredWrites:
+    """The deferred writes of a unit of work."""
 
     claims: list[_Claim] = field(default_factory=list)
     inserts: list[tuple[Statement, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """The statements, in order. Units of the same shape are written together."""
+        """The statements, in order. Units of work with the same statements are written together."""
         return (
             tuple((each.table, tuple(each.values)) for each in self.claims),
             tuple((statement, tuple(rows[0])) for statement, rows in self.inserts),
@@ -57,11 +57,11 @@ class _Kept:
 
 
 class GroupedUnitOfWork(UnitOfWork):
-    """A unit of work that is committed together with those of other requests, if it only inserts and publishes.
+    """A unit of work that is committed together with others if it only inserts and publishes.
 
-    `write_each` of an INSERT, what uses it (`Repository.insert_all`, `start_saga`), `insert_or_refuse` and `publish` are
-    kept until the commit. So no connection is taken before. Every other statement begins a transaction of its own: what was
-    kept is written first, and the unit is committed alone, as any other.
+    `write_each` of an INSERT, its callers (`Repository.insert_all`, `start_saga`), `insert_or_refuse` and `publish` are
+    deferred until the commit, so no connection is needed before. Any other statement begins a separate transaction: the
+    deferred writes are executed first, and the unit is committed alone.
 
     Args:
         database: the service's database.
@@ -82,14 +82,14 @@ class GroupedUnitOfWork(UnitOfWork):
     ) -> None:
         super().__init__(database, clock, invalidate=invalidate, events=events)
         self._group = group
-        self._kept: _Kept | None = _Kept()
+        self._deferred: _DeferredWrites | None = _DeferredWrites()
         self.has_joined = False
-        """Whether the group has been given this unit. It repeats what can be repeated."""
+        """Whether the unit was passed to the group, which then does the retries."""
 
     @property
-    def kept(self) -> _Kept:
-        """What is to be written. Empty after the transaction has begun."""
-        return self._kept or _Kept()
+    def deferred(self) -> _DeferredWrites:
+        """The deferred writes; empty after the transaction has begun."""
+        return self._deferred or _DeferredWrites()
 
     @property
     def publications(self) -> Sequence[Publication]:
@@ -98,42 +98,42 @@ class GroupedUnitOfWork(UnitOfWork):
 
     @property
     def is_grouped(self) -> bool:
-        """Whether no statement was executed yet that needs a transaction of its own."""
-        return self._kept is not None
+        """Whether no statement was executed yet that needs a separate transaction."""
+        return self._deferred is not None
 
     async def write_each(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
-        if self._kept is None or not isinstance(statement.source, Insert):
+        if self._deferred is None or not isinstance(statement.source, Insert):
             await super().write_each(statement, rows)
         elif rows:
-            self._kept.inserts.append((statement, rows))
+            self._deferred.inserts.append((statement, rows))
 
-    def keep_claim(self, table: Table, values: dict[str, Any], refuse: Refuse, *, first: bool) -> None:
-        """Insert a row at the commit, before all other rows, or fail with what `refuse` returns.
+    def defer_claim(self, table: Table, values: dict[str, Any], refuse: Refuse, *, first: bool) -> None:
+        """Insert a row at the commit, before all other rows, or fail with the problem that `refuse` returns.
 
-        Raises RuntimeError if the unit is not grouped any more.
+        Raises RuntimeError if the transaction has already begun.
         """
-        if self._kept is None:
-            raise RuntimeError("The transaction has begun. Insert the row now.")
+        if self._deferred is None:
+            raise RuntimeError("The transaction has begun, so the insert cannot be deferred. Execute it now.")
         claim = _Claim(table, values, refuse)
-        self._kept.claims.insert(0 if first else len(self._kept.claims), claim)
+        self._deferred.claims.insert(0 if first else len(self._deferred.claims), claim)
 
     def _connect(self) -> Connection:
         connection = super()._connect()
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            await_in_greenlet(self._write_alone(kept))
+        deferred, self._deferred = self._deferred, None
+        if deferred is not None:
+            await_in_greenlet(self._write_deferred(deferred))
         return connection
 
-    async def _write_alone(self, kept: _Kept) -> None:
-        for claim in kept.claims:
+    async def _write_deferred(self, deferred: _DeferredWrites) -> None:
+        for claim in deferred.claims:
             if not await insert_if_absent(self, claim.table, claim.values):
                 raise await claim.refuse(self)
-        for statement, rows in kept.inserts:
+        for statement, rows in deferred.inserts:
             await self.write_each(statement, rows)
 
     async def commit(self) -> None:
         await self.flush()
-        if self._kept is None or not (self._kept.claims or self._kept.inserts or self._publications):
+        if self._deferred is None or not (self._deferred.claims or self._deferred.inserts or self._publications):
             await super().commit()
         else:
             await run_to_completion(self._join())
@@ -142,17 +142,17 @@ class GroupedUnitOfWork(UnitOfWork):
         self.has_joined = True
         await self._group.commit(self)
         self._publications = []
-        await self._commit()  # what follows the commit
+        await self._commit()  # actions after the commit
 
 
 class CommitGroup:
     """Commits grouped units of work of one service: `async with CommitGroup(…) as group`.
 
-    One that comes alone is committed at once. Those that come while a transaction commits are the next transaction. If a
-    statement fails, the transaction is split until the unit that causes it is alone.
+    A unit that arrives alone is committed at once. Units that arrive during a commit share the next transaction. If a
+    statement fails, the transaction is split until the failing unit is alone.
 
     Args:
-        begin: returns a unit of work that takes the inserts and events of all.
+        begin: returns the unit of work that executes the inserts and events of all.
         max_batch: maximum number of units in one transaction.
         max_waiting: maximum number of waiting units; further ones fail with 503.
     """
@@ -205,10 +205,10 @@ async def _write_all(work: UnitOfWork, units: Sequence[GroupedUnitOfWork]) -> Se
     refused: dict[GroupedUnitOfWork, Problem] = {}
     by_shape: defaultdict[tuple[Any, ...], list[GroupedUnitOfWork]] = defaultdict(list)
     for unit in units:
-        by_shape[unit.kept.shape].append(unit)
+        by_shape[unit.deferred.shape].append(unit)
     for alike in by_shape.values():
         await _claim(work, alike, refused)
-        written = [unit.kept.inserts for unit in alike if unit not in refused]
+        written = [unit.deferred.inserts for unit in alike if unit not in refused]
         for same in zip(*written, strict=True):
             await work.write_each(same[0][0], [row for _, rows in same for row in rows])
     work.adopt(each for unit in units if unit not in refused for each in unit.publications)
@@ -218,31 +218,31 @@ async def _write_all(work: UnitOfWork, units: Sequence[GroupedUnitOfWork]) -> Se
 async def _claim(
     work: UnitOfWork, units: Sequence[GroupedUnitOfWork], refused: dict[GroupedUnitOfWork, Problem]
 ) -> None:
-    """Insert the rows that must not exist yet, and find the units that are refused. Nothing of those remains."""
-    for number in range(len(units[0].kept.claims)):
+    """Insert the rows that must not exist yet. Find the units whose row exists, and delete their other rows."""
+    for number in range(len(units[0].deferred.claims)):
         remaining = [unit for unit in units if unit not in refused]
-        claims = [unit.kept.claims[number] for unit in remaining]
+        claims = [unit.deferred.claims[number] for unit in remaining]
         inserted = await insert_all_if_absent(work, claims[0].table, [each.values for each in claims]) if claims else []
         for unit, claim, is_inserted in zip(remaining, claims, inserted, strict=True):
             if not is_inserted:
                 refused[unit] = await claim.refuse(work)
-                for earlier in unit.kept.claims[:number]:
+                for earlier in unit.deferred.claims[:number]:
                     await delete_row(work, earlier.table, earlier.values)
 
 
 async def insert_or_refuse(work: UnitOfWork, table: Table, values: dict[str, Any], refuse: Refuse) -> None:
-    """Insert a row unless its key or another unique value exists; a grouped unit of work does so at its commit.
+    """Insert a row unless its key or another unique value exists. A grouped unit of work inserts it at the commit.
 
     Args:
         work: the transaction.
         table: the table.
         values: the row.
-        refuse: returns the problem of a row that exists. It may read in the transaction.
+        refuse: returns the problem if the row exists. It may read in the transaction.
 
     Raises:
         Problem: what `refuse` returned, now or at the commit.
     """
     if isinstance(work, GroupedUnitOfWork) and work.is_grouped:
-        work.keep_claim(table, values, refuse, first=False)
+        work.defer_claim(table, values, refuse, first=False)
     elif not await insert_if_absent(work, table, values):
         raise await refuse(work)

@@ -39,9 +39,9 @@ outbox = Table(
     Column("aggregate", ExactText(AGGREGATE_LENGTH), nullable=False),
     Column("body", LongText, nullable=False),
     Column("occurred_at", Instant(), nullable=False),
-    sqlite_autoincrement=True,  # ids are never reused: the event log continues with the same ids
+    sqlite_autoincrement=True,  # ids are never reused, because the event log uses the same ids
 )
-"""Events that are committed but not published yet."""
+"""Events that are committed and not yet published."""
 
 blocked_aggregates = Table(
     "blocked_aggregates",
@@ -52,7 +52,7 @@ blocked_aggregates = Table(
     Column("attempts", Integer, nullable=False),
     Column("error", LongText, nullable=False),
 )
-"""Aggregates with an event that the broker rejected: their events wait, those of others are published."""
+"""Aggregates with an event that the broker rejected. Their later events wait; events of others are published."""
 
 event_log = Table(
     "event_log",
@@ -76,7 +76,7 @@ inbox = Table(
     Column("handled_at", Instant(), nullable=False),
     Index(None, "handled_at"),
 )
-"""Which consumer has handled which event."""
+"""Events that each consumer has handled."""
 
 failed_events = Table(
     "failed_events",
@@ -124,7 +124,7 @@ sagas = Table(
     Column("owner", ExactText(32)),  # the runner that holds the lease
     Column(
         "fence", Integer, nullable=False
-    ),  # increases with every claim and every step; a write with an older one is rejected
+    ),  # fencing token: increases with every claim and step; a write with an older one is rejected
     Column("due_at", Instant()),  # of the next attempt, or the end of the lease; NULL once it ended
     Column("step_started_at", Instant()),  # when the first attempt of this step started
     Column("deadline_at", Instant(), nullable=False),

@@ -45,8 +45,8 @@ class InvalidCursor(Unprocessable):
 class Window:
     """The requested part of a list: up to `limit` rows after `cursor`, or after `skip` rows.
 
-    `counts_all` asks for the exact total of every page. Without it, rows are counted up to `COUNT_LIMIT`, and not at all
-    behind a cursor.
+    `counts_all` requests the exact total for every page. Without it, rows are counted up to `COUNT_LIMIT`, and are not
+    counted after a cursor.
     """
 
     skip: int = 0
@@ -59,8 +59,8 @@ class Window:
 class Slice(Generic[T]):
     """Some rows of a list, the number of all rows in `total`, and the cursors of the next and the previous page.
 
-    `total` is None if the rows were not counted. A total above `count_limit` is a lower bound, unless the window
-    `counts_all`.
+    `total` is None if the rows were not counted. A total above `count_limit` is a lower bound, unless `counts_all` was
+    set in the window.
     """
 
     rows: Sequence[T]
@@ -104,7 +104,7 @@ class Keyset:
             statement: selects mapped objects.
             window: the requested part.
             count: returns the number of all rows, if that is cheaper than counting them. It is not called for a list
-                that ends on its first page, nor behind a cursor, unless the window `counts_all`.
+                that ends on its first page. It is not called after a cursor, unless `counts_all` is set.
 
         Raises:
             InvalidCursor: the cursor belongs to another order or is malformed.
@@ -124,7 +124,7 @@ class Keyset:
         *,
         count: Callable[[], Awaitable[int]] | None = None,
     ) -> Slice[Any]:
-        """As `page`, for a statement over table columns. Its rows have the order's columns by name."""
+        """Do the same as `page` for a statement over table columns. Its rows must have the columns of the order."""
 
         async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # called positionally
             chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
@@ -135,7 +135,7 @@ class Keyset:
     async def page_of_statement(
         self, reader: Reader, chosen: "ListQuery", window: Window, *, count: Callable[[], Awaitable[int]]
     ) -> Slice[Any]:
-        """As `page_of_columns`, for a hot list: its statements are compiled once per combination of filters."""
+        """Do the same as `page_of_columns` for a hot list. Statements are compiled once per combination of filters."""
 
         async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # called positionally
             key = (chosen.key, self.name, after is not None, backward)
@@ -205,7 +205,7 @@ class Keyset:
     def _from(self, statement: Select[Any], after: list[Any], *, backward: bool) -> Select[Any]:
         first, down = self.columns[0]
         return statement.where(
-            # Implied by the next condition, but an index can seek to it.
+            # Redundant with the next condition, but an index can seek to it.
             first <= after[0] if down is not backward else first >= after[0],
             or_(*(self._after(after, place, backward=backward) for place in range(len(self.columns)))),
         )
@@ -221,13 +221,13 @@ class Keyset:
 
 
 def slice_of_list(rows: Sequence[T], window: Window, *, name: str, key: Callable[[T], str]) -> Slice[T]:
-    """Return the part of a short list that a window asks for.
+    """Return the part of a short list that a window selects.
 
     Args:
         rows: the whole list, in its order.
         window: the requested part.
         name: name of the list in cursors, so that a cursor of another list is rejected.
-        key: returns what identifies a row in cursors.
+        key: returns the value that identifies a row in cursors.
 
     Raises:
         InvalidCursor: the cursor belongs to another list, is malformed, or its row is gone.
@@ -253,7 +253,7 @@ def _cursor(name: str, values: Sequence[Any], *, before: bool = False) -> str:
 
 
 def _read_cursor(cursor: str, name: str, length: int) -> tuple[list[Any], bool]:
-    """Return the values of a cursor, and whether it stands for the rows before them. Raises InvalidCursor."""
+    """Return the values of a cursor, and whether it selects the rows before them. Raises InvalidCursor."""
     try:
         found, before, *values = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
     except (ValueError, TypeError, binascii.Error) as error:
@@ -281,12 +281,12 @@ class ListQuery:
 
 
 def newest_first(key: OrderColumn) -> Keyset:
-    """Return the order by an identifier, which starts with the time of its creation, newest first."""
+    """Return the order by an identifier, newest first. Identifiers start with the time of their creation."""
     return Keyset.by("newest", key, descending=True)
 
 
 async def total_rows(reader: Reader, statement: Select[Any], window: Window) -> int:
-    """As `count_rows`, but a list that was long up to `REMEMBERED_FOR` seconds ago is not counted again."""
+    """Return the number of rows like `count_rows`. Do not count a list again that was long within `REMEMBERED_FOR`."""
     counted = counting(statement, window)
     key = None if window.counts_all else statement_key(counted)
     long_lists, now = reader.database.long_lists, reader.clock.monotonic()
@@ -299,7 +299,7 @@ async def total_rows(reader: Reader, statement: Select[Any], window: Window) -> 
 
 
 async def count_rows(reader: Reader, statement: Select[Any], window: Window, *, limit: int = COUNT_LIMIT) -> int:
-    """Return the number of rows of `statement`: all if the window `counts_all`, else at most `limit` + 1."""
+    """Return the number of rows of `statement`: all if `counts_all` is set, else at most `limit` + 1."""
     return await _count(reader, counting(statement, window, limit=limit))
 
 
@@ -323,7 +323,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _parse_value(value: Any, column: OrderColumn) -> Any:
-    """Return a cursor's value in the type of its column. Raises InvalidCursor, because callers can send anything."""
+    """Return a cursor's value in the type of its column. Raises InvalidCursor if the value does not fit."""
     stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     kind: type = stored.python_type
     try:

@@ -1,4 +1,4 @@
-"""Connection pool that is fair between requests and background work, and keeps connections for the latter."""
+"""Connection pool that is fair to requests and background work, and reserves connections for background work."""
 
 import asyncio
 from collections import deque
@@ -13,17 +13,18 @@ from portico.kit._compat.sqlalchemy import GatedPool
 Workload = Literal["request", "background"]
 
 current_workload: ContextVar[Workload] = ContextVar("current_workload", default="background")
-"""What the current task works for: a request, or a saga, a relay, a consumer or a job."""
+"""Kind of work of the current task: a request, or background work (a saga, relay, consumer or job)."""
 
 _RESERVED_SHARE: Final = 4  # a quarter of the connections
 
 
 class ConnectionQueue:
-    """Decides who gets the next of `size` connections.
+    """Decides which task gets the next of `size` connections.
 
-    A returned connection belongs to a waiting task at once, so that later arrivals cannot take it. Requests and background
-    work wait in queues of their own, first come first served, and take turns. A quarter of several connections is kept for
-    background work: otherwise readers that poll would hold all of them, and the work that they wait for could not advance.
+    A returned connection is handed to a waiting task at once, so that tasks that arrive later cannot take it. Requests
+    and background work have separate FIFO queues and take turns. A quarter of the connections is reserved for
+    background work. Otherwise polling readers would hold all connections, and the work that they wait for could not
+    continue.
 
     Args:
         size: the number of connections.
@@ -36,7 +37,7 @@ class ConnectionQueue:
         self._served_last: Workload = "request"
 
     def acquire_now(self, workload: Workload) -> bool:
-        """Take a connection if one is free and no other task waits for it. Return whether it was taken."""
+        """Take a connection if one is free and no other task waits for it. Return whether one was taken."""
         if self._waiting[workload] or not self._has_free(workload):
             return False
         self._take(workload)
@@ -52,14 +53,14 @@ class ConnectionQueue:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                with suppress(ValueError):  # `release` may have passed over it
+                with suppress(ValueError):  # `release` may have skipped this task
                     self._waiting[workload].remove(turn)
             else:
                 self.release(workload)  # the connection was handed over in the same moment
             raise
 
     def release(self, workload: Workload) -> None:
-        """Return a connection, and hand it to the next task."""
+        """Return a connection, which goes to the next waiting task."""
         self._free += 1
         self._free_for_requests += workload == "request"
         while (following := self._next()) is not None:
@@ -70,7 +71,7 @@ class ConnectionQueue:
                 turn.set_result(None)
 
     def _next(self) -> Workload | None:
-        """Return whose turn it is; None if no waiting task may have a connection."""
+        """Return the next waiting task; None if no waiting task may have a connection."""
         others: Workload = "background" if self._served_last == "request" else "request"
         for each in (others, self._served_last):
             if self._waiting[each] and self._has_free(each):
@@ -86,7 +87,7 @@ class ConnectionQueue:
 
 
 class FairPool(GatedPool):
-    """Connection pool whose connections a `ConnectionQueue` hands out."""
+    """Connection pool that assigns its connections by a `ConnectionQueue`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

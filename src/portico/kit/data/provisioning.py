@@ -1,4 +1,4 @@
-"""Creation of a service's database or schema, if the account is allowed to."""
+"""Creation of a service's database or schema, if the account may create it."""
 
 import asyncio
 import os
@@ -52,8 +52,8 @@ async def ensure_database(address: URL, schema: str | None, *, connect_timeout: 
 def _create_file(path: Path) -> None:
     """Create an empty database file in WAL mode, atomically.
 
-    If several processes opened a new file at once, each would switch it to WAL. SQLite does not wait for that lock, so
-    all but one would fail with "database is locked".
+    If several processes opened a new file concurrently, each would switch it to WAL. SQLite does not wait for that
+    lock, so all but one would fail with "database is locked".
     """
     if path.exists():
         return
@@ -110,7 +110,7 @@ async def _create_schema(address: URL, schema: str, connect_timeout: float) -> N
             try:
                 await connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
             except DBAPIError as error:
-                # IF NOT EXISTS does not see a schema that another session has created but not committed.
+                # IF NOT EXISTS does not see a schema that another session has created and not yet committed.
                 if await _schema_exists(connection, schema):
                     return
                 manual = [f'CREATE SCHEMA "{schema}" AUTHORIZATION "{address.username or "the_account"}";']

@@ -1,4 +1,4 @@
-"""The reader, which queries receive."""
+"""The reader, which query functions receive."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 class SessionClosed(RuntimeError):
-    """The request has been answered. A stream must read before it starts, or open its own reader."""
+    """The request has ended. A stream must read before it starts, or open its own reader."""
 
 
 class Reader:
     """Reads a service's database. Each statement has its own snapshot, and holds a connection only while it runs.
 
-    Work between two statements (hashing a password, calling another service) may take long. If it held a connection, a
+    Work between two statements (hashing a password, calling another service) may be slow. If it held a connection, a
     few such requests would exhaust the pool. Rows are detached: once read, they do not change.
     """
 
@@ -42,7 +42,7 @@ class Reader:
 
     @property
     def session(self) -> AsyncSession:
-        """SQLAlchemy's session, for operations without a method here."""
+        """SQLAlchemy's session, for operations that have no method here."""
         if self._session is None:
             self._check_open()
             self._session = self._new_session()
@@ -50,9 +50,7 @@ class Reader:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise SessionClosed(
-                "The request has been answered. Read before streaming, or open a reader for the stream."
-            )
+            raise SessionClosed("The request has ended. Read before streaming, or open a reader for the stream.")
 
     def _new_session(self) -> AsyncSession:
         return AsyncSession(self._engine(), expire_on_commit=False)
@@ -79,7 +77,7 @@ class Reader:
         return (await self.execute(statement)).scalars().all()
 
     @property
-    def is_lone(self) -> bool:
+    def can_bypass_session(self) -> bool:
         """Whether a statement can bypass the session, because this reader has not used it."""
         return self._session is None and not self._closed
 
@@ -94,7 +92,7 @@ class Reader:
         """
         if isinstance(statement, Statement):
             return await self._rows_of_compiled(statement, values or {})
-        if not self.is_lone:
+        if not self.can_bypass_session:
             return await self._rows_in_session(statement, values)
         engine = self._engine().sync_engine
         try:
@@ -102,14 +100,16 @@ class Reader:
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            # The server ended the connection while it was in the pool. SQLAlchemy has now discarded the whole pool.
+            # The server had closed the pooled connection. SQLAlchemy has now discarded the whole pool.
             found = await run_in_greenlet(_fetch_all, engine, statement, values)
         return found
 
     async def _rows_of_compiled(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Any]:
         engine = self._engine()
         compiled = statement.compiled_for(engine.dialect, values)
-        goes_past_sqlalchemy = self.is_lone and not self.database.log_sql  # SQLAlchemy's events log the statements
+        goes_past_sqlalchemy = (
+            self.can_bypass_session and not self.database.log_sql
+        )  # SQLAlchemy's events log the statements
         if compiled is not None and compiled.driver == "asyncpg" and goes_past_sqlalchemy:
             from portico.kit.data.asyncpg_records import fetch_records  # only where PostgreSQL is used
 
@@ -130,10 +130,10 @@ class Reader:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["Reader"]:
-        """Open a reader whose statements all see the same snapshot. It costs a transaction."""
+        """Open a reader whose statements all see the same snapshot, in one transaction."""
         async with self._engine().connect() as connection:
             if self.database.dialect == "sqlite":
-                await connection.exec_driver_sql("BEGIN")  # the driver would begin only at the first write
+                await connection.exec_driver_sql("BEGIN")  # otherwise the driver begins only at the first write
             else:
                 await connection.execution_options(isolation_level="REPEATABLE READ")
             reader = _Snapshot(self.database, self.clock, connection)
@@ -142,7 +142,7 @@ class Reader:
                     yield reader
             finally:
                 if self.database.dialect == "sqlite":
-                    await connection.exec_driver_sql("ROLLBACK")  # the driver does not know that one has begun
+                    await connection.exec_driver_sql("ROLLBACK")  # the driver does not know of this transaction
                 else:
                     await connection.rollback()
 
@@ -155,7 +155,7 @@ class Reader:
         await self.close()
 
     async def close(self) -> None:
-        """Return the connection. From now on the session cannot be used."""
+        """Return the connection. The session cannot be used afterwards."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
@@ -163,14 +163,14 @@ class Reader:
 
 
 class _Snapshot(Reader):
-    """A reader on one connection, which it keeps until it ends."""
+    """A reader that keeps one connection until it is closed."""
 
     def __init__(self, database: Database, clock: Clock, connection: AsyncConnection) -> None:
         super().__init__(database, clock)
         self._session = AsyncSession(connection, expire_on_commit=False)
 
     @property
-    def is_lone(self) -> bool:
+    def can_bypass_session(self) -> bool:
         return False
 
     async def _release(self) -> None:

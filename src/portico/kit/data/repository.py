@@ -74,12 +74,11 @@ class Repository(Generic[T]):
 
         Args:
             window: the requested part of the list.
-            conditions: conditions for the rows. None stands for no condition, as for a filter that is not
-                given.
+            conditions: conditions for the rows. None means no condition, such as an absent filter.
             order: order of the list, if not the default one.
 
         Raises:
-            InvalidCursor: the cursor belongs to another order, or is not one of this list.
+            InvalidCursor: the cursor belongs to another order or list.
         """
         statement: Select[Any] = select(self.model).where(*(each for each in conditions if each is not None))
         return await (order or self.order).page(self.source, statement, window)
@@ -96,9 +95,9 @@ class Repository(Generic[T]):
         return row
 
     async def insert_all(self, rows: Sequence[T]) -> None:
-        """Insert new rows with one prepared statement instead of the session, which then does not know them.
+        """Insert new rows with one prepared statement. It bypasses the session, which then does not know the rows.
 
-        Every column needs a value, except the revision, which becomes 1.
+        Every column except the revision needs a value. The revision becomes 1.
         """
         mapper: Mapper[Any] = inspect(self.model)
         revision = mapper.version_id_col

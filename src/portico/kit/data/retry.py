@@ -1,4 +1,4 @@
-"""Retry policy of transactions: requests, consumers, sagas and jobs use it."""
+"""Retry policy of transactions. Requests, consumers, sagas and jobs use it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,12 +13,12 @@ T = TypeVar("T")
 W = TypeVar("W")
 
 CONFLICT_BACKOFF: Final = Backoff(base=0.02, limit=0.1, jitter=1.0)
-"""Two conflicting transactions each wait a few random milliseconds."""
+"""Delay after a conflict: each transaction waits a few random milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a failed transaction is run again.
+    """Which failed transactions are retried, how often and with which delays.
 
     tries: maximum number of attempts; None for no limit.
     within: maximum time (seconds) from the first attempt to the start of the last; None for no limit.
@@ -37,12 +37,12 @@ CONFLICTS: Final = RetryPolicy()
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same transaction may succeed later: it lost a conflict, or the database is not available."""
+    """Return whether the transaction may succeed later: it lost a conflict, or the database is unavailable."""
     return is_retryable_conflict(error) or is_unavailable(error)
 
 
 def is_conflict_or_disconnect(error: BaseException) -> bool:
-    """Whether the transaction was rolled back or its connection was dead, so that another connection may succeed."""
+    """Return whether an immediate retry may succeed: the transaction was rolled back or its connection was dead."""
     return is_retryable_conflict(error) or is_disconnected(error)
 
 
@@ -52,7 +52,7 @@ async def retry_transaction(
     *,
     on_retry: Callable[[Exception], object] | None = None,
 ) -> T:
-    """Run `act`, which opens and commits a transaction of its own, until it succeeds or the policy ends the retries.
+    """Run `act`, which opens and commits its own transaction, until it succeeds or the policy ends the retries.
 
     Args:
         act: runs the whole transaction. It is called again after a retryable error.

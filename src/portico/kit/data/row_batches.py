@@ -1,6 +1,6 @@
-"""Statements that write many rows at once: on PostgreSQL, the rows are one array per column.
+"""Statements that write many rows at once. On PostgreSQL, each column of the rows is one array.
 
-The text has the same length for any number of rows, so the driver prepares it once.
+The text is the same for any number of rows, so the driver prepares it once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +38,8 @@ class RowBatchStatement:
         text: The SQL with the driver's placeholders, one for each column.
         binds: Name and type conversion of each column or constant, in the order of the placeholders.
         constants: Values that are part of the statement itself.
-        keys: Names of the values that the statement returns of each written row; empty if it returns positions; None if
-            it returns nothing, because every row is written.
+        keys: Names of the values that the statement returns for each written row; empty if it returns positions; None
+            if it returns nothing, because it always writes every row.
     """
 
     text: str
@@ -60,9 +60,9 @@ class RowBatchStatement:
         """Return for each row whether it was written.
 
         Args:
-            parameters: what `parameters` returned.
+            parameters: the parameters of the statement.
             returned: the rows that the statement returned.
-            count: how many rows were to be written.
+            count: number of rows in the parameters.
         """
         if self.keys is None:
             return [True] * count
@@ -74,7 +74,7 @@ class RowBatchStatement:
         answers = []
         for key in zip(*(columns[name] for name in self.keys), strict=True):
             answers.append(key in found)
-            found.discard(key)  # of two rows with one key, the first was written
+            found.discard(key)  # if two rows have one key, the first was written
         return answers
 
 
@@ -83,7 +83,7 @@ def _converted(values: list[Any], convert: Processor | None) -> list[Any]:
 
 
 def row_batch_statement(source: Executable, dialect: Dialect, names: Sequence[str]) -> RowBatchStatement | None:
-    """Return the form of a statement that writes many rows with these names; None if there is none on this database.
+    """Return the statement that writes many rows with these names; None if this database has no such form.
 
     Raises:
         TypeError: `source` is neither an INSERT of given values nor an UPDATE.
@@ -116,7 +116,7 @@ def row_batch_statement(source: Executable, dialect: Dialect, names: Sequence[st
 
 
 def _element(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
-    """Return the type of an array's elements. A cast to a text of limited length would truncate long values."""
+    """Return the type of an array's elements. It has no length limit, because a cast would truncate long values."""
     plain = kind
     while isinstance(plain, TypeDecorator):
         plain = plain.load_dialect_impl(dialect)

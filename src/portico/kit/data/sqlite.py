@@ -1,4 +1,4 @@
-"""Connections to SQLite, each with a thread of its own."""
+"""Connections to SQLite, each with its own thread."""
 
 import sqlite3
 from typing import Any
@@ -13,8 +13,8 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_
 class SqliteConnections:
     """Connections of one engine to the file of `address`. They wait for locks and begin no transactions implicitly.
 
-    Disposing of a pool closes its own connections. A connection that a cancelled task has not returned would remain
-    open until garbage collection, and its thread until the process ends. `aclose` closes all of them.
+    A pool that is disposed of closes only the connections that it holds. A connection that a cancelled task did not
+    return would stay open until garbage collection, and its thread until the process ends. `aclose` closes all of them.
 
     Args:
         address: names the file.
@@ -49,11 +49,11 @@ class SqliteConnections:
 
 
 def begin_transaction(connection: Connection, how: str) -> None:
-    """Begin a transaction with the statement `how`: together with its first statement if the connection can, else now."""
+    """Begin a transaction with `how`: together with its first statement if the connection supports that, else now."""
     driver: Any = connection.connection.driver_connection
     if isinstance(driver, OneTripConnection):
         driver.begin(how)
         return
     if driver.in_transaction:
-        connection.exec_driver_sql("ROLLBACK")  # a failed COMMIT (disk full) leaves its transaction open
+        connection.exec_driver_sql("ROLLBACK")  # a failed COMMIT (disk full) leaves the transaction open
     connection.exec_driver_sql(how)

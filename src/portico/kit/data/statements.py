@@ -1,6 +1,7 @@
 """Compiled statements for hot paths: built and compiled once, executed many times.
 
-A `Statement` is data: `Reader.rows`, `UnitOfWork.write`, `write_each` and `write_all`, and `Database.write_alone` execute it.
+A `Statement` is data. `Reader.rows`, `Database.write_autocommit`, and `write`, `write_each` and `write_all` of `UnitOfWork`
+execute it.
 """
 
 from collections.abc import Mapping
@@ -16,47 +17,48 @@ from portico.kit.data.row_batches import RowBatchStatement, row_batch_statement
 
 
 def is_due(column: Any) -> ColumnElement[bool]:
-    """Return the condition that a moment has passed at `now`, or is beyond `latest`: what `latest_due` returns."""
+    """Return the condition that a time is before `now`, or is after `latest`, the result of `latest_due`."""
     return or_(column <= bindparam("now", type_=column.type), column > bindparam("latest", type_=column.type))
 
 
-class _Among(FunctionElement[bool]):
-    """The condition that a column is one of the values of a list parameter."""
+class _InList(FunctionElement[bool]):
+    """Condition that a column has one of the values in a list parameter."""
 
     inherit_cache = True
     type = Boolean()
 
 
-@compiles(_Among)
-def _compile_among(element: _Among, compiler: Any, **options: Any) -> str:
+@compiles(_InList)
+def _compile_in_list(element: _InList, compiler: Any, **options: Any) -> str:
     column, name = element.clauses.clauses[0], element.clauses.clauses[1].key
     return str(compiler.process(column.in_(bindparam(name, expanding=True)), **options))
 
 
-@compiles(_Among, "postgresql")
-def _compile_among_as_array(element: _Among, compiler: Any, **options: Any) -> str:
+@compiles(_InList, "postgresql")
+def _compile_in_list_as_array(element: _InList, compiler: Any, **options: Any) -> str:
     column, name = element.clauses.clauses[0], element.clauses.clauses[1].key
     return str(compiler.process(column == any_(bindparam(name, type_=ARRAY(column.type))), **options))
 
 
-def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Return the condition that a column is one of the values in the list parameter `name`.
+def in_list(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Return the condition that a column has one of the values in the list parameter `name`.
 
-    PostgreSQL gets the list as one array, so that a `Statement` has a compiled form there.
+    PostgreSQL receives the list as one array, so that a `Statement` has a compiled form there.
     """
-    return _Among(column, bindparam(name, type_=column.type))
+    return _InList(column, bindparam(name, type_=column.type))
 
 
 class Statement:
     """Statement over tables with named values: `bindparam` names, or the names of the columns.
 
-    Building a statement, finding its compiled form and making result objects costs SQLAlchemy four times what
+    SQLAlchemy builds a statement, finds its compiled form and makes result objects in four times the time that
     PostgreSQL's driver needs for the whole query. A `Statement` is built and compiled once per dialect, and asyncpg
     prepares it once per connection. See docs/decisions/0016.
 
-    SQLAlchemy has to process some statements at each execution: those with lists (`IN`, and `among` elsewhere than on
-    PostgreSQL), which compile to one placeholder per value, and those with column defaults computed in Python. They have no compiled form here and are
-    executed by SQLAlchemy. So are all if the fast path `sqlalchemy_compiled` is switched off.
+    SQLAlchemy must process some statements at each execution: statements with lists, which compile to one placeholder
+    per value (`IN`, and `in_list` on databases other than PostgreSQL), and statements with column defaults computed in
+    Python. They have no compiled form here, and SQLAlchemy executes them. It executes all statements if the fast path
+    `sqlalchemy_compiled` is switched off.
     """
 
     def __init__(self, source: Executable) -> None:
@@ -72,7 +74,7 @@ class Statement:
         return self._compiled[key]
 
     def batch_for(self, dialect: Dialect, names: Mapping[str, Any]) -> RowBatchStatement | None:
-        """Return the form that writes many rows with these names; None if they are written one by one."""
+        """Return the statement that writes many rows with these names; None if they are written one by one."""
         key = (dialect.driver, tuple(names))
         if key not in self._batches:
             self._batches[key] = row_batch_statement(self.source, dialect, tuple(names))

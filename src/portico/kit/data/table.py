@@ -18,11 +18,11 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Names of indexes and constraints, so that a migration can drop them. Each database would generate its own."""
+"""Names of indexes and constraints. Otherwise each database generates its own, and migrations cannot drop them."""
 
 
 def identifier(**kwargs: Any) -> MappedColumn[Any]:
-    """Declare the primary key. It is assigned at construction, so events and other rows can use it before a flush."""
+    """Declare the primary key. Its value is set at construction, so events and other rows can use it before a flush."""
     return mapped_column(primary_key=True, info={"identifier": True}, **kwargs)
 
 

@@ -1,19 +1,19 @@
-"""The lists that are too long to count. `kit.data.paging` does not count them again for some seconds."""
+"""Lists that are too long to count. `kit.data.paging` does not count them again for some seconds."""
 
 from collections.abc import Hashable
 
 COUNT_LIMIT = 10_000
-"""Rows up to which a list is counted. Counting all rows of a large table would cost more than the page."""
+"""Maximum number of rows that are counted. Counting all rows of a large table would cost more than the page."""
 REMEMBERED_FOR = 10.0
-"""How long (seconds) a list is known to have more than `COUNT_LIMIT` rows. Deletes may have shortened it meanwhile."""
+"""How long (seconds) a list is assumed to have more than `COUNT_LIMIT` rows, although rows may be deleted."""
 _MAX_REMEMBERED = 1_000
 
 
 class LongLists:
     """The lists of a database that had more than `COUNT_LIMIT` rows up to `REMEMBERED_FOR` seconds ago.
 
-    Counting up to the limit costs several times as much as the page itself, whose rows an index finds. Only for a long
-    list can the count be left out: any other total changes with each new row.
+    Counting up to the limit costs several times as much as the page itself, whose rows an index finds. The count can be
+    left out only for a long list, because any other total changes with each new row.
     """
 
     def __init__(self) -> None:

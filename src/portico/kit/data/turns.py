@@ -1,6 +1,6 @@
-"""Runs the parts of a transaction in turns, so that the rows that several parts write are one statement.
+"""Run the parts of a transaction in turns, so that one statement writes the rows of several parts.
 
-Cohorts of sagas and batches of events use it: a part is what one saga or one event does in their common transaction.
+Cohorts of sagas and batches of events use it. A part is the work of one saga or one event in the shared transaction.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ Part = Callable[[], Coroutine[Any, Any, T]]
 
 
 async def run_in_turns(work: UnitOfWork, parts: Sequence[Part[T]]) -> Sequence[T]:
-    """Run the parts of a transaction one at a time, each in a context of its own, and return their results.
+    """Run the parts of a transaction one at a time, each in its own context, and return their results.
 
-    A part's turn ends with the part, or when it waits in `write_together`. When no part is left to start, the rows of
-    those that wait are written, one statement for each kind of row. They then continue in the same order.
+    A part's turn ends when the part ends or waits in `write_together`. When all parts have started, the rows of the
+    waiting parts are written, with one statement for each kind of row. Then these parts continue in the same order.
 
     Raises:
-        Exception: what the first failing part raises, or the database. The other parts are cancelled.
+        Exception: the exception of the first failing part or of the database. The other parts are cancelled.
     """
     return await _Turns[T](work).run(parts)
 
@@ -33,8 +33,8 @@ async def run_in_turns(work: UnitOfWork, parts: Sequence[Part[T]]) -> Sequence[T
 async def write_together(work: UnitOfWork, statement: Statement, values: Mapping[str, Any]) -> bool:
     """Write a row and return whether it was written. Parts of one transaction write theirs in one statement.
 
-    A part that has loaded rows with the session, or opened a savepoint, does not wait for others: they would see its
-    unfinished changes. Other parts may write while this one waits, so do not read before it what is written after it.
+    A part that has loaded rows with the session, or opened a savepoint, does not wait, because other parts would see
+    its unfinished changes. Other parts may write while this part waits: a value that was read before may be outdated.
 
     Args:
         work: the transaction.
@@ -75,7 +75,7 @@ class _Turns(Generic[T]):
         self._turn: asyncio.Future[None] = self._loop.create_future()
 
     def is_turn_in(self, work: UnitOfWork) -> bool:
-        """Return whether a part of this transaction is running, and not a task that it has started."""
+        """Return whether the current task is a running part of this transaction, not a task that a part has started."""
         return self._work is work and asyncio.current_task() in self._tasks
 
     def add_limit(self, limit: asyncio.Timeout) -> None:
@@ -117,7 +117,7 @@ class _Turns(Generic[T]):
         return is_written
 
     async def _end_of_turn(self, task: "asyncio.Task[T]") -> None:
-        """Wait until the part ends or waits. Raises what the part raises."""
+        """Wait until the part ends or waits. Raises the part's exception."""
         await self._turn
         self._turn = self._loop.create_future()
         if task.done():
@@ -137,7 +137,7 @@ class _Turns(Generic[T]):
                 row.is_written = is_written
 
     async def _cancel_parts(self) -> None:
-        """End the parts that a failure or a cancellation left over."""
+        """Cancel the parts that are unfinished after a failure or a cancellation."""
         unfinished = [task for task in self._tasks if not task.done()]
         for task in unfinished:
             task.cancel()

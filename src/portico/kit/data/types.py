@@ -59,7 +59,7 @@ class ExactText(TypeDecorator[str]):
 
 
 class IdentifierText(TypeDecorator[Identifier]):
-    """An identifier of one kind. Values that are read have this kind again."""
+    """An identifier of one kind. Values read from the database have this kind."""
 
     impl = String
     cache_ok = True
@@ -83,7 +83,7 @@ class IdentifierText(TypeDecorator[Identifier]):
 
 
 class IdentifierNumber(TypeDecorator[IntegerIdentifier]):
-    """An integer identifier of one kind. Values that are read have this kind again."""
+    """An integer identifier of one kind. Values read from the database have this kind."""
 
     impl = BigInteger
     cache_ok = True

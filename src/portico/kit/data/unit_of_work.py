@@ -1,4 +1,4 @@
-"""The unit of work, which use cases receive."""
+"""The unit of work: the transaction that a use case receives."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,14 +29,14 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 Invalidate = Callable[[str], Awaitable[None]]
-"""Removes all cached responses with the tag of this name."""
+"""Function that removes all cached responses with the tag of this name."""
 
 current_unit_of_work: ContextVar["UnitOfWork | None"] = ContextVar("current_unit_of_work", default=None)
-"""Unit of work of the current task. Calls to other services are rejected while its transaction is open."""
+"""Unit of work of the current task. Calls to other services fail while its transaction is open."""
 
 
 class PublishableEvent(Protocol):
-    """The part of an event that a unit of work uses: its id and its aggregate's id."""
+    """The part of an event that a unit of work uses: its id and the id of its aggregate."""
 
     @property
     def message_id(self) -> str: ...
@@ -51,7 +51,7 @@ class NotPublished(TypeError):
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """An event, the trace in which it was published, and the time of its unit of work."""
+    """A published event with its trace and the time of its unit of work."""
 
     event: Any
     trace: str | None
@@ -59,7 +59,7 @@ class Publication:
 
 
 class EventSink(Protocol):
-    """Stores the events of a unit of work in its transaction. Messaging's outbox implements it."""
+    """Stores the events of a unit of work in its transaction. The messaging outbox implements it."""
 
     def check(self, event: Any) -> None:
         """Raise NotPublished if the service does not declare events of this type."""
@@ -68,11 +68,11 @@ class EventSink(Protocol):
         """Write the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
 
     def committed(self) -> None:
-        """Called after the transaction with the events is committed."""
+        """Notify the sink that the transaction with the events is committed."""
 
 
 class CacheTagged(Protocol):
-    """Names the cached responses that a change invalidates. The cache's `CacheTag` is one."""
+    """Name of the cached responses that a change invalidates. The cache's `CacheTag` implements it."""
 
     @property
     def name(self) -> str: ...
@@ -81,8 +81,8 @@ class CacheTagged(Protocol):
 class UnitOfWork(Reader):
     """One transaction. Its first statement begins it, so validation before that holds no lock.
 
-    Use cases add, change and publish. The opener (the HTTP boundary, a consumer, a job) commits. Statements over tables
-    bypass the session, which costs more than most of them; both share one connection.
+    Use cases add rows, change rows and publish events. The opener (HTTP boundary, consumer or job) commits. Statements
+    over tables bypass the session, because the session costs more than most statements. Both share one connection.
 
     Args:
         database: the service's database.
@@ -111,7 +111,7 @@ class UnitOfWork(Reader):
         return self._now
 
     @property
-    def is_lone(self) -> bool:
+    def can_bypass_session(self) -> bool:
         return False
 
     async def _release(self) -> None:
@@ -137,7 +137,7 @@ class UnitOfWork(Reader):
         return AsyncSession(sync_session_class=_Session, connected=self._connect, expire_on_commit=False)
 
     def _connect(self) -> Connection:
-        """Return the connection of this unit. Call it only within a greenlet, like other blocking SQLAlchemy calls."""
+        """Return the connection of this unit. Call this only in a greenlet, like other blocking SQLAlchemy calls."""
         if self._connection is None:
             self._check_open()
             self._connection = self._engine().sync_engine.connect()
@@ -157,7 +157,7 @@ class UnitOfWork(Reader):
         return (await self._write(statement, [values])).rowcount
 
     async def write_each(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute a compiled statement for each of `rows`, as `write_all` does, but without answers."""
+        """Execute a compiled statement for each of `rows` like `write_all`, but return nothing."""
         batch = None if len(rows) <= 1 else statement.batch_for(self.database.writer.dialect, rows[0])
         if batch is not None:
             await self.on_connection(Connection.exec_driver_sql, batch.text, batch.parameters(rows))
@@ -167,12 +167,12 @@ class UnitOfWork(Reader):
     async def write_all(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> Sequence[bool]:
         """Write many rows and return for each whether it was written.
 
-        PostgreSQL writes all rows in one statement; an INSERT writes them in the given order. Other databases write them
-        one by one. A failing row fails the transaction.
+        PostgreSQL writes all rows in one statement; an INSERT writes them in the given order. Other databases write
+        them one by one. A failing row fails the transaction.
 
         Args:
-            statement: an INSERT, also one that ignores existing rows, or an UPDATE of at most one row.
-            rows: the values of each row. All have the same names. No two rows of an UPDATE concern the same row.
+            statement: an INSERT, which may ignore existing rows, or an UPDATE of at most one row.
+            rows: the values of each row. All have the same names. An UPDATE must not change the same row twice.
 
         Raises:
             Exception: what `execute` raises.
@@ -211,8 +211,8 @@ class UnitOfWork(Reader):
                 raise duplicate from error
             raise
 
-    async def separate(self) -> None:
-        """Write pending changes and forget loaded rows, so that the next part of a batch reads them again."""
+    async def flush_and_expunge(self) -> None:
+        """Write pending changes and expunge loaded rows, so that the next part of a batch reads them again."""
         if self._session is not None:
             await self.flush()
             self._session.expunge_all()
@@ -222,24 +222,24 @@ class UnitOfWork(Reader):
 
         The index decides, because two concurrent callers would both see the value as free.
         """
-        await self.flush()  # pending changes raise their own errors
+        await self.flush()  # so that earlier changes raise their own errors
         self.session.add(row)
         await self.flush(duplicate=duplicate)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """Open a savepoint. An exception rolls back only the block; the unit continues."""
+        """Open a savepoint. An exception rolls back only the block, and the unit continues."""
         published = len(self._publications)
         try:
             async with self.session.begin_nested():
-                await self.session.connection()  # creates the savepoint now instead of at the session's next statement
+                await self.session.connection()  # creates the savepoint now, not at the session's next statement
                 yield
         except BaseException:
             del self._publications[published:]
             raise
 
     def publish(self, event: PublishableEvent) -> None:
-        """Publish `event` after the commit: it is written to the outbox in the same transaction.
+        """Publish `event` after the commit. It is stored in the outbox in the same transaction.
 
         Raises:
             NotPublished: the service does not declare events of this type.
@@ -250,7 +250,7 @@ class UnitOfWork(Reader):
         self._publications.append(Publication(event, current_trace(), self._now))
 
     def adopt(self, publications: Iterable[Publication]) -> None:
-        """Publish events of other units of work, which are committed with this one."""
+        """Publish the events of other units of work that are committed with this one."""
         self._publications.extend(publications)
 
     @property
@@ -261,7 +261,8 @@ class UnitOfWork(Reader):
     def after_commit(self, act: Callable[[], Any]) -> None:
         """Call `act` after the commit and before the response. An awaitable result is awaited.
 
-        Use it for work that may be lost with the process, such as invalidating a cache. Otherwise publish an event.
+        The call is lost if the process dies, so use it only for work such as cache invalidation. Otherwise publish an
+        event.
         """
         self._after_commit.append(act)
 
@@ -274,16 +275,16 @@ class UnitOfWork(Reader):
         self._after_commit.append(partial(self.database.change_notifier.notify, subject))
 
     async def commit(self) -> None:
-        """Write pending changes and commit. A caller that is cancelled during the commit is cancelled after it."""
+        """Write pending changes and commit. A cancellation during the commit takes effect after it."""
         if self._publications and self._sink is not None:
-            # After the flush, which locks the aggregate's row: ids of its events increase in commit order.
+            # After the flush, which locks the aggregate's row, so that ids of its events increase in commit order.
             await self.flush()
             await self._sink.write(self, self._publications)
             self._after_commit.append(self._sink.committed)
         await self.flush()
         self.committing = self.has_begun
         if self.committing or self._invalidated or self._after_commit:
-            await run_to_completion(self._commit())  # cancellation would close the session during the commit
+            await run_to_completion(self._commit())  # a cancellation would close the session during the commit
 
     async def _commit(self) -> None:
         if self.committing:
@@ -325,7 +326,7 @@ class UnitOfWork(Reader):
 
 
 class _Session(Session):
-    """A session on the connection of its unit of work, opened by the first statement."""
+    """A session on the connection of its unit of work. The first statement opens it."""
 
     def __init__(self, *, connected: Callable[[], Connection], **options: Any) -> None:
         super().__init__(**options)
@@ -336,7 +337,7 @@ class _Session(Session):
 
 
 @asynccontextmanager
-async def committed(work: UnitOfWork) -> AsyncIterator[UnitOfWork]:
+async def commit_on_exit(work: UnitOfWork) -> AsyncIterator[UnitOfWork]:
     """Commit `work` at the end of the block, or roll it back if the block raises."""
     async with work:
         yield work

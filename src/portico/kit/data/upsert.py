@@ -1,4 +1,4 @@
-"""INSERT statements that do nothing for existing rows, on every database."""
+"""INSERT statements that ignore existing rows, on every database."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -21,7 +21,7 @@ async def insert_if_absent(work: UnitOfWork, table: Table, values: dict[str, Any
 
 
 async def insert_all_if_absent(work: UnitOfWork, table: Table, rows: Sequence[dict[str, Any]]) -> Sequence[bool]:
-    """Insert rows unless they exist, as `insert_if_absent` does. Return for each whether it was inserted.
+    """Insert rows unless they exist, like `insert_if_absent`. Return for each whether it was inserted.
 
     Of two rows with the same key, the first is inserted.
     """
@@ -38,8 +38,8 @@ async def delete_row(work: UnitOfWork, table: Table, values: dict[str, Any]) -> 
 async def _exists_locked(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
     """Return whether the row exists, and lock it.
 
-    An INSERT with an existing key would take a shared lock on it. Two transactions that hold one and then lock the row
-    exclusively would deadlock.
+    An INSERT with an existing key takes a shared lock on it. Two transactions with such a lock would deadlock when they
+    then lock the row exclusively.
     """
     same = (column == values[column.key] for column in table.primary_key)
     found = await work.execute(select(literal(1)).select_from(table).where(*same).with_for_update())
@@ -53,11 +53,11 @@ def _insert_statement(table: Table, dialect: str) -> Statement:
 
 @cache
 def insert_or_ignore(table: Table, dialect: str) -> Insert:
-    """Return an INSERT that ignores rows whose key or another unique column exists already."""
+    """Return an INSERT that ignores rows whose key or other unique value already exists."""
     if dialect == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
-        # MySQL's ON DUPLICATE KEY reports one row in both cases. IGNORE also truncates long values; callers limit
-        # theirs.
+        # MySQL's ON DUPLICATE KEY reports one row in both cases. IGNORE also truncates long values, so callers must
+        # limit their length.
     return mysql.insert(table).prefix_with("IGNORE") if dialect in _MYSQL else insert(table)

@@ -140,7 +140,7 @@ class Claim:
     async def claim_with_answer(self, work: GroupedUnitOfWork, response: Response) -> None:
         """Claim the key and store the response at the commit, which raises KeyTaken if it was claimed meanwhile."""
         row = {"key": self._key, "fingerprint": self._fingerprint, "claimed_at": work.now, **_stored(response)}
-        work.keep_claim(idempotency_keys, row, _key_taken, first=True)
+        work.defer_claim(idempotency_keys, row, _key_taken, first=True)
 
     async def keep(self, work: UnitOfWork, response: Response) -> None:
         """Store the response in the transaction of its effect. Raises TypeError for a streamed response."""

@@ -130,7 +130,7 @@ class JobRunner:
             "new_owner": self._owner,
             "new_until": until,
         }
-        claimed = await self._database.write_alone(_CLAIM, values)
+        claimed = await self._database.write_autocommit(_CLAIM, values)
         self._due_at[each.name] = until if claimed else await self._leased_until(lease)
         return bool(claimed)
 

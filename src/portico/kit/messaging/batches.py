@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from portico.kit.data.engine import Database
 from portico.kit.data.retry import run_transaction
-from portico.kit.data.unit_of_work import UnitOfWork, committed
+from portico.kit.data.unit_of_work import UnitOfWork, commit_on_exit
 from portico.kit.foundation.clock import Clock
 
 T = TypeVar("T")
@@ -15,7 +15,7 @@ BATCH = 500
 """Rows per transaction."""
 
 Batch = Callable[[int, UnitOfWork], Awaitable[Sequence[int]]]
-"""Processes at most BATCH rows with a number above the given one and returns their numbers."""
+"""Function that processes at most BATCH rows with a number above the given one, and returns their numbers."""
 
 
 async def in_batches(database: Database, clock: Clock, batch: Batch) -> int:
@@ -27,5 +27,5 @@ async def in_batches(database: Database, clock: Clock, batch: Batch) -> int:
 
 
 async def run_in_transaction(database: Database, clock: Clock, act: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-    """Run `act` in a transaction of its own and return its result. Retries it after a conflict."""
-    return await run_transaction(lambda: committed(UnitOfWork(database, clock)), act)
+    """Run `act` in its own transaction and return its result. Retry it after a conflict."""
+    return await run_transaction(lambda: commit_on_exit(UnitOfWork(database, clock)), act)

@@ -18,9 +18,9 @@ E = TypeVar("E", bound=Event)
 class Broadcasts:
     """Subscriptions of one process: `broadcasts.subscribe(SessionRevoked, reject_its_tokens)`.
 
-    A consumer handles each event once, in one process of its service, and misses none. A broadcast reaches every
-    subscribed process, but nothing is stored for it: events published while the process starts or the broker is down
-    are lost. Use it for state in memory that the process can also obtain in another way.
+    A consumer handles every event, once, in one process of its service. A broadcast reaches every subscribed process,
+    but it is not stored: events published while the process starts or the broker is down are lost. Use a broadcast for
+    state in memory that the process can also obtain in another way.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Broadcasts:
         self._handlers.setdefault(kind, []).append(handler)
 
     async def wait_for_subscription(self) -> None:
-        """Wait until there is a subscription."""
+        """Wait for the first subscription."""
         if not self._handlers:
             await self._changed.wait()
 
@@ -53,7 +53,7 @@ class Broadcasts:
             envelope = Envelope.parse(message.body)
             kind = self._kinds.get((envelope.type, envelope.version))
             if kind is not None:
-                event = kind.model_validate(envelope.data).known_as(envelope.event_id)
+                event = kind.model_validate(envelope.data).with_message_id(envelope.event_id)
                 for handler in self._handlers[kind]:
                     handler(event)
         except Exception:

@@ -1,8 +1,8 @@
 """Compatibility of event schemas: contracts only grow.
 
 Old code reads new events, because services are not all replaced at once. New code reads old events, because they wait
-in queues and stay in event logs. So an existing field may neither take values that it did not take before nor reject
-values that it took, and a new field needs a default.
+in queues and stay in event logs. Therefore an existing field must accept exactly the values that it accepted before,
+and a new field needs a default.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 READ = "x-read"
-"""Schema keyword for the schema that readers accept, if it differs from what is written."""
+"""Schema keyword for the schema that readers accept, if it differs from the schema that is written."""
 _OF_EVENT = "x-event"
 
 _ANNOTATIONS = {"$schema", "$defs", "title", "description", "default", "examples", "deprecated", READ, _OF_EVENT}
@@ -32,7 +32,7 @@ _BEFORE = "existing readers"
 
 
 def breaking_changes(old: Schema, new: Schema) -> list[str]:
-    """Return the changes of `new` that break readers or stored events of `old`, a sentence each.
+    """Return the changes in `new` that break readers or stored events of `old`, one sentence for each.
 
     Args:
         old: the frozen JSON schema of an event.
@@ -60,7 +60,7 @@ class _Comparison:
         if "$ref" in old and "$ref" in new:
             pair = (old["$ref"], new["$ref"])
             if pair in self._compared:
-                return  # a recursive schema
+                return  # the schema is recursive
             self._compared.add(pair)
         old, new = self._old.resolved(old), self._new.resolved(new)
         if _is_union(old) or _is_union(new):

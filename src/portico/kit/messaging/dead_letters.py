@@ -25,7 +25,7 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 MAX_PAGE_SIZE = 1001
-"""One more than the largest page shown, so that a caller can tell whether there are more."""
+"""One more than the maximum page size of callers, so that a caller can tell whether there are more."""
 
 
 class DeadLetterNotFound(LookupError):

@@ -73,7 +73,7 @@ class Envelope:
 
 
 def _is_short_text(value: Any) -> bool:
-    """Return whether the value can be part of a key. PostgreSQL rejects NUL."""
+    """Return whether the value can be part of a key. NUL is not allowed, because PostgreSQL rejects it."""
     return isinstance(value, str) and 0 < len(value) <= _MAX_ATTRIBUTE_LENGTH and "\0" not in value
 
 

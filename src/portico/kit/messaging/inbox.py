@@ -46,9 +46,9 @@ class InvalidEvent(NotAnEvent):
 class Inbox:
     """Handles the events delivered to a service, each consumer in its own transaction.
 
-    The events that are delivered to a consumer at the same moment share a transaction, see `InboxBatches`. An event whose
-    consumer fails goes to the retry queue in the service's own database. Later events of the same aggregate wait behind
-    it; other events continue.
+    Events that are delivered to a consumer at the same time share a transaction, see `InboxBatches`. An event whose
+    consumer fails goes to the retry queue in the service's own database. Later events of the same aggregate wait for
+    it. Other events continue.
 
     Args:
         context: the service.
@@ -103,13 +103,13 @@ class Inbox:
             await self.retry_queue.record_failure(failed, error)
 
     async def _deliver_again(self, failed: FailedEvent, envelope: Envelope, event: Event) -> None:
-        """Deliver a formerly unreadable message to each consumer as if it had just arrived."""
+        """Deliver a message that was unreadable before to each consumer, as if it had just arrived."""
         for consumer in consumers_of(self._consumers, type(event)):
             await self._deliver_to(consumer, envelope, event, failed.body.encode())
         await self.retry_queue.remove_now(failed)
 
     def _consumer_of(self, failed: FailedEvent, kind: type[Event]) -> Consumer:
-        """Return the consumer of a failed event. Raises UnknownEvent if it does not handle this version of the event."""
+        """Return the consumer of a failed event. Raises UnknownEvent if it does not handle this event version."""
         for consumer in consumers_of(self._consumers, kind):
             if consumer.name == failed.consumer:
                 return consumer
@@ -124,7 +124,7 @@ class Inbox:
             event = kind.model_validate(envelope.data)
         except ValidationError as error:
             raise InvalidEvent(_error_text(error)) from error
-        return envelope, event.known_as(envelope.event_id)
+        return envelope, event.with_message_id(envelope.event_id)
 
     async def _retry_until_available(self, act: Callable[[], Awaitable[None]]) -> None:
         """Run `act`, and again until the database is available."""
@@ -144,12 +144,12 @@ class Inbox:
             await self.retry_queue.add(failed, error)
 
     async def _handle_batch(self, consumer: Consumer, batch: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Handle events in one transaction, in turns: see `run_in_turns`. Return those that have to be handled alone.
+        """Handle events in one transaction, in turns: see `run_in_turns`. Return the events to handle alone.
 
-        They are those that are not new or are blocked, and all that have not begun when the batch becomes slow.
+        These are events that are not new, blocked events, and events that have not begun when the batch becomes slow.
 
         Raises:
-            DeliveryFailed: the handler of one event failed. Alone, its own error is raised.
+            DeliveryFailed: the handler of one event failed. For a single event, the handler's error is raised.
         """
         if len(batch) == 1:
             [only] = batch
@@ -167,7 +167,7 @@ class Inbox:
                     with self._handling(consumer, delivery.envelope):
                         async with time_limit(self._slow):
                             await consumer.handle(delivery.event, work, self._context)
-                            await work.separate()
+                            await work.flush_and_expunge()
                 except Exception as error:
                     if is_retryable_conflict(error):
                         raise
@@ -219,9 +219,9 @@ class Inbox:
     async def _claim_batch(
         self, work: UnitOfWork, consumer: str, batch: Sequence[Delivery]
     ) -> tuple[Sequence[Delivery], Sequence[Delivery]]:
-        """Insert the identities of events, in one statement if the database can. Return the new events and the others.
+        """Insert the identities of events, in one statement if possible. Return the new events and the others.
 
-        An event that is delivered twice in a batch is new once.
+        If a batch contains an event twice, only the first counts as new.
         """
         rows = [_claim_values(work, consumer, each.envelope) for each in batch]
         claimed = await work.write_all(_claim_statement(work.database.dialect, again=False), rows)
@@ -229,7 +229,7 @@ class Inbox:
         return new, [each for each, is_new in zip(batch, claimed, strict=True) if not is_new]
 
     async def _withdraw_claims(self, work: UnitOfWork, consumer: str, deliveries: Sequence[Delivery]) -> None:
-        """Remove the identities of events that were claimed in this transaction and are not handled in it."""
+        """Remove the identities of events that this transaction claimed but does not handle."""
         if deliveries:
             ids = [each.envelope.event_id for each in deliveries]
             await work.execute(delete(inbox).where(inbox.c.consumer == consumer, inbox.c.event_id.in_(ids)))

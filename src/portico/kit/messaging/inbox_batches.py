@@ -1,6 +1,6 @@
-"""Collects the deliveries of a consumer: those of one moment are handled in one transaction.
+"""Batch the events of a consumer that are delivered at the same time into one transaction.
 
-No timer delays an event. An event that nothing else arrives with is handled alone, at once.
+No timer delays an event. An event that arrives alone is handled at once.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from portico.kit.messaging.envelope import Envelope
 from portico.kit.messaging.event import Event
 
 _MAX_SIZE = 64  # events in one transaction
-_MAX_TRANSACTIONS = 16  # of one consumer at once, if its events are handled alone
+_MAX_TRANSACTIONS = 16  # concurrent transactions of one consumer, if its events are handled alone
 
 
 class DeliveryFailed(Exception):
-    """The handler of one event failed, so that its whole batch is rolled back.
+    """The handler of one event failed, so its whole batch is rolled back.
 
     Attributes:
-        index: Its position in the batch.
+        index: position of the event in the batch.
     """
 
     def __init__(self, index: int) -> None:
@@ -31,7 +31,7 @@ class DeliveryFailed(Exception):
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """An event that one consumer handles."""
+    """An event delivered to one consumer."""
 
     envelope: Envelope
     event: Event
@@ -47,22 +47,23 @@ class _Transaction:
 
 
 Handle = Callable[[Sequence[Delivery]], Awaitable[Sequence[Delivery]]]
-"""Handle events in one transaction. Return those that have to be handled alone; a single event never is.
+"""Function that handles events in one transaction. It returns the events to handle alone, never a single event.
 
-It raises DeliveryFailed if the handler of one of several events fails, and what a single handler raises.
+It raises DeliveryFailed if the handler of one of several events fails. For a single event it raises the handler's
+error.
 """
 
 
 class InboxBatches:
     """Handles the events delivered to one consumer.
 
-    An event whose handler fails does not concern the others: the batch is divided until that event is alone. The caller
-    delivers the events of an aggregate one at a time.
+    A failing event does not affect the others: the batch is split until that event is alone. The caller delivers the
+    events of an aggregate one at a time.
 
     Args:
         handle: handles events in one transaction.
-        writers: how many transactions run at once while none of them is slow.
-        slow: seconds that a transaction may keep others from starting.
+        writers: maximum number of concurrent transactions while none of them is slow.
+        slow: seconds after which a transaction no longer delays the start of others.
     """
 
     def __init__(self, handle: Handle, *, writers: int, slow: float) -> None:
@@ -76,10 +77,10 @@ class InboxBatches:
         self._is_scheduled = False
 
     async def handle(self, delivery: Delivery) -> None:
-        """Handle an event, with others that are delivered at the same moment. Raises what its handler raises.
+        """Handle an event, together with others that are delivered at the same time. Raises what its handler raises.
 
-        Cancelling the caller withdraws the event, or waits for the transaction that it is in. A transaction without
-        callers is cancelled.
+        If the caller is cancelled, the event is withdrawn, or the caller waits for the transaction that contains it. A
+        transaction without callers is cancelled.
         """
         self._queue.append(delivery)
         self._schedule()
@@ -99,7 +100,7 @@ class InboxBatches:
             asyncio.get_running_loop().call_soon(self._start)
 
     def _start(self) -> None:
-        """Start transactions for the parts of divided batches, and for the events that wait."""
+        """Start transactions for the parts of split batches, and for waiting events."""
         self._is_scheduled = False
         while self._running < _MAX_TRANSACTIONS:
             if self._parts:
@@ -120,7 +121,7 @@ class InboxBatches:
         return members
 
     def _begin(self, members: Sequence[Delivery], *, is_part: bool) -> None:
-        # An empty context: a transaction inherits nothing from the delivery that started it.
+        # The context is empty, so that a transaction inherits nothing from the delivery that started it.
         task = asyncio.create_task(self._run(members), context=contextvars.Context())
         transaction = _Transaction(members, task, is_counted=not is_part)
         for each in members:
@@ -137,7 +138,7 @@ class InboxBatches:
         task.add_done_callback(ended)
 
     def _stop_counting(self, transaction: _Transaction) -> None:
-        """Let others start, because the transaction has ended or takes long."""
+        """Let other transactions start, because this one has ended or is slow."""
         self._writing -= transaction.is_counted
         transaction.is_counted = False
         self._schedule()
@@ -149,7 +150,7 @@ class InboxBatches:
             for each in members:
                 each.handled.cancel()
             raise
-        except Exception as error:  # noqa: BLE001  it is passed to the event whose handler fails, or to all of them
+        except Exception as error:  # noqa: BLE001  passed to the failing event, or to all
             self._parts.extend(self._parts_after(error, members))
         else:
             self._parts.extend([each] for each in alone)
@@ -158,7 +159,7 @@ class InboxBatches:
                     each.handled.set_result(None)
 
     def _parts_after(self, error: Exception, members: Sequence[Delivery]) -> Sequence[Sequence[Delivery]]:
-        """Pass the error to the events that it concerns, and return the parts of the batch to handle again."""
+        """Pass the error to the events that caused it, and return the parts of the batch to handle again."""
         if isinstance(error, DeliveryFailed):
             index = error.index
             return [part for part in (members[:index], [members[index]], members[index + 1 :]) if part]

@@ -16,8 +16,8 @@ from portico.kit.messaging.batches import BATCH, in_batches
 from portico.kit.messaging.envelope import Envelope
 
 MAX_PAGE_SIZE = 1000
-_LOOK_BACK = 1000  # numbers below the highest seen that are read again, because a lower one may be committed later
-_MAX_NEWS = 3 * _LOOK_BACK  # larger than _LOOK_BACK, so that each read makes progress
+_LOOK_BACK = 1000  # how many of the last numbers are read again, because a lower number may be committed later
+_MAX_NEW_EVENTS = 3 * _LOOK_BACK  # larger than _LOOK_BACK, so that each read makes progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class EventLog:
     async def publish_again(self, selection: EventFilter) -> int:
         """Move events back to the outbox, in order, and return how many. Every service receives them again.
 
-        A service that has handled an event ignores it, so this helps services that have missed it.
+        A service that has already handled an event ignores it. Services that missed it handle it now.
         """
         last = await self.last()  # events published again get a higher number
 
@@ -135,7 +135,7 @@ class EventLog:
     async def follow(self, selection: EventFilter) -> "Follower":
         """Return a follower of events published from now on."""
         follower = Follower(self, selection, await self.last())
-        await follower.news()
+        await follower.new_events()
         return follower
 
     async def waiting(self) -> list[int]:
@@ -146,7 +146,7 @@ class EventLog:
     async def numbers(self, selection: EventFilter, after: int, others: set[int]) -> set[int]:
         """Return the numbers of matching events above `after`, and those of `others` that are in the log. Bounded."""
         wanted = or_(event_log.c.id > after, event_log.c.id.in_(others))
-        chosen = _ordered(selection).where(wanted).limit(_MAX_NEWS).with_only_columns(event_log.c.id)
+        chosen = _ordered(selection).where(wanted).limit(_MAX_NEW_EVENTS).with_only_columns(event_log.c.id)
         async with Reader(self._database, self._clock) as reader:
             return {row.id for row in await reader.rows(chosen)}
 
@@ -162,9 +162,9 @@ class EventLog:
 class Follower:
     """Follows a log whose numbers do not appear in order.
 
-    A transaction may commit after another one with a higher number, and an event that the broker rejected for a while
-    is logged after later ones. So the last numbers are read again, and unpublished numbers are remembered until they
-    appear.
+    A transaction may commit after another one with a higher number. An event that the broker rejected for a while is
+    logged after later events. Therefore each call reads the last numbers again, and remembers unpublished numbers until
+    they appear.
     """
 
     def __init__(self, log: EventLog, selection: EventFilter, last: int) -> None:
@@ -174,17 +174,17 @@ class Follower:
         self._awaited: set[int] = set()
         self._seen: set[int] = set()
 
-    async def news(self) -> list[LoggedEvent]:
+    async def new_events(self) -> list[LoggedEvent]:
         """Return the events published since the last call."""
         waiting, last = set(await self._log.waiting()), await self._log.last()
         found = await self._log.numbers(self._selection, self._last - _LOOK_BACK, self._awaited | waiting)
-        news = found - self._seen
+        new_events = found - self._seen
         self._awaited = waiting
-        if len(found) == _MAX_NEWS:
+        if len(found) == _MAX_NEW_EVENTS:
             last = max(found)  # there are more
         self._last = max(self._last, last)
-        self._seen = {each for each in self._seen | news if each > self._last - _LOOK_BACK or each in waiting}
-        return await self._log.of_numbers(news) if news else []
+        self._seen = {each for each in self._seen | new_events if each > self._last - _LOOK_BACK or each in waiting}
+        return await self._log.of_numbers(new_events) if new_events else []
 
 
 def _ordered(selection: EventFilter) -> Select[Any]:

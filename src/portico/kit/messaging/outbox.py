@@ -1,4 +1,4 @@
-"""Transactional outbox: events are stored with the change that they report, and published after the commit."""
+"""Transactional outbox: events are stored in the transaction of the change, and published after the commit."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ _INSERT = Statement(insert(outbox).inline())
 
 
 class Outbox:
-    """Stores the events of a service's units of work.
+    """Store the events of a service's units of work.
 
     Args:
         source: publishing service, `/{system}/{service}`.

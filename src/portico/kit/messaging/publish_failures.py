@@ -34,27 +34,27 @@ class PublishFailures:
     """Rejected events of one service, and the aggregates that wait for them.
 
     They are retried, because an operator may raise the broker's limit. After EVENT_ATTEMPTS an event becomes a dead
-    dead_letter, so that later events of its aggregate are published.
+    letter, so that later events of its aggregate are published.
     """
 
     def __init__(self, context: MessagingContext) -> None:
         self._context = context
         self._until: datetime | None = None
 
-    def hold(self, now: datetime) -> bool:
+    def has_blocked(self, now: datetime) -> bool:
         """Return whether any aggregate may be blocked. If not, the outbox is read without checking."""
         return self._until is not None and self._until > now
 
-    async def remember(self, work: UnitOfWork) -> None:
+    async def load_blocked(self, work: UnitOfWork) -> None:
         """Load the blocked aggregates that another process has recorded."""
         await work.execute(delete(blocked_aggregates).where(blocked_aggregates.c.until < work.now - timedelta(days=1)))
         self._until = await work.one(select(func.max(blocked_aggregates.c.until)))
 
-    async def settle(self, rows: Sequence[Any], refused: Mapping[str, str]) -> list[Any]:
+    async def record(self, rows: Sequence[Any], refused: Mapping[str, str]) -> list[Any]:
         """Schedule rejected events for a retry, or make them dead letters. Return the rows that are published.
 
-        Rows after a rejected one of the same aggregate are not included: they are published after it, or after it is
-        dead.
+        Rows after a rejected row of the same aggregate are not included. They are published after that row is published
+        or has become a dead letter.
         """
         published: list[Any] = []
         behind: set[str] = set()
@@ -70,7 +70,7 @@ class PublishFailures:
         return published
 
     async def _hold(self, work: UnitOfWork, row: Any, reason: str) -> None:
-        """Schedule the next attempt, or make the event a dead letter after its last attempt."""
+        """Schedule the next attempt. After the last attempt, make the event a dead letter."""
         same = blocked_aggregates.c.aggregate == row.aggregate
         this = blocked_aggregates.c.event_id == row.event_id  # attempts of another event do not count
         attempts = 1 + (await work.one(select(blocked_aggregates.c.attempts).where(same, this)) or 0)

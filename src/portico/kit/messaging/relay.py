@@ -29,7 +29,7 @@ _MAX_LEASE = timedelta(seconds=300)  # maximum of RELAY_LEASE, which may differ 
 _BATCH = 1000  # events per batch
 _POLL = Backoff(base=0.5, limit=5.0, jitter=0.2)  # for events that another process has committed
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
-_PAUSE = 0.6  # pause after a full batch, as a fraction of its duration, that leaves capacity to writers
+_PAUSE = 0.6  # pause after a full batch as a fraction of its duration; it leaves capacity to writers
 
 _COLUMNS = tuple(column.name for column in outbox.columns)
 
@@ -47,9 +47,9 @@ _FIRST = Statement(select(outbox.c.id).limit(1))
 class Relay:
     """Publishes the events of one database, in one process at a time: the one that holds the lease.
 
-    Events are published in order of id, which for one aggregate is the order of commits. There is no cursor, because it
-    would skip rows that commit late or were blocked; published rows are deleted. An event is published twice if the
-    process dies between the broker's confirmation and the move. The consumers' inbox ignores the second one.
+    Events are published in order of id, which for one aggregate is the order of commits. Published rows are deleted
+    from the outbox. A cursor would skip rows that commit late or were blocked. If the process dies between the broker's
+    confirmation and the move to the log, an event is published twice. The consumers' inbox ignores the second copy.
     """
 
     def __init__(self, context: MessagingContext, broker: Broker) -> None:
@@ -67,8 +67,8 @@ class Relay:
     async def run(self) -> None:
         """Relay events until cancelled, then release the lease.
 
-        A commit of this process starts a drain at once. Polls find the events of other processes. While they find
-        none, they become less frequent, and the lease is free for any process.
+        A commit of this process starts a drain at once. Polling finds the events of other processes. While there are
+        none, polling becomes less frequent, and any process can take the lease.
         """
         failures = idle = 0
         failure = LastFailure()
@@ -101,12 +101,12 @@ class Relay:
             await asyncio.shield(self._release_lease())
 
     async def drain(self) -> int:
-        """Publish until the outbox has no event left that can be published. Return how many were published.
+        """Publish until no event in the outbox can be published. Return how many were published.
 
-        The database and the broker work concurrently: a batch moves to the log while the next one is read and
-        published, and while a full batch is published the next one is read. Each batch is read in one statement and
-        starts after the batches in progress, so events of one aggregate stay in order. A pause between full batches
-        leaves capacity to writers.
+        The database and the broker work concurrently. While a full batch is published, the next one is read. While a
+        batch moves to the log, the next one is published. Each batch is read in one statement and starts after the
+        batches in progress, so events of one aggregate stay in order. A pause between full batches leaves capacity to
+        writers.
 
         Raises:
             BrokerUnavailable: the broker cannot be reached.
@@ -127,7 +127,7 @@ class Relay:
                     reading = asyncio.create_task(self._next([*moving_ids, *(row.id for row in rows)]))
                 ids = await self._publish(rows)
                 if len(ids) < len(rows) and reading is not None:
-                    await reading  # it may contain events that must wait behind the rejected ones
+                    await reading  # it may contain events that must wait for the rejected ones
                     reading = None
                 if moving is not None:
                     await moving
@@ -137,9 +137,9 @@ class Relay:
                     newest = rows[-1].newest
         finally:
             if reading is not None:
-                await asyncio.gather(reading, return_exceptions=True)  # its result is not needed
+                await asyncio.gather(reading, return_exceptions=True)  # nobody needs its result
             if moving is not None:
-                await moving  # even if the broker was lost since, so that confirmed events are not published twice
+                await moving  # even after an error, so that confirmed events are not published twice
         return total
 
     async def _has_waiting(self) -> bool:
@@ -148,7 +148,7 @@ class Relay:
 
     async def _next(self, in_progress: Sequence[int]) -> Sequence[Any]:
         now = self._context.clock.now()
-        check_blocked = self._publish_failures.hold(now)
+        check_blocked = self._publish_failures.has_blocked(now)
         values: dict[str, Any] = {"in_progress": in_progress}
         if check_blocked:
             values |= {"now": now, "latest": latest_due(now, MAX_HOLD)}
@@ -160,7 +160,7 @@ class Relay:
         messages = [Message(row.event_id, row.type, row.aggregate, row.body.encode()) for row in rows]
         refused = await self._broker.publish(messages)
         if refused:
-            rows = await self._publish_failures.settle(rows, refused)
+            rows = await self._publish_failures.record(rows, refused)
         self.published += len(rows)
         return [row.id for row in rows]
 
@@ -169,7 +169,7 @@ class Relay:
             return
         database = self._context.database
         if database.dialect == "postgresql":
-            await database.write_alone(_MOVE, {"ids": ids})
+            await database.write_autocommit(_MOVE, {"ids": ids})
             return
         async with self._context.transaction() as work:
             gone = outbox.c.id.in_(bindparam("ids", expanding=True))
@@ -195,7 +195,7 @@ class Relay:
             )
             is_held = bool(taken.rowcount)  # type: ignore[attr-defined]  # SQLAlchemy's Result of an UPDATE has one
             if is_held and self._until is None:
-                await self._publish_failures.remember(work)
+                await self._publish_failures.load_blocked(work)
         self._until = until if is_held else None
         return is_held
 
@@ -211,7 +211,7 @@ class Relay:
             logger.warning("relay_lease_not_released", service=self._context.name, error=type(error).__name__)
 
     async def _wait(self, failures: int, idle: int) -> bool:
-        """Wait for a commit or the next poll; after failures, for the backoff. Return whether to drain without a poll."""
+        """Wait for a commit or the next poll, or after failures for the backoff. Return whether to drain at once."""
         if failures:
             await asyncio.sleep(_BROKER_BACKOFF.delay(failures))
             return True
@@ -234,8 +234,8 @@ def _batch(dialect: str, *, check_blocked: bool) -> Statement:
 
 def _in_progress(dialect: str) -> Any:
     if dialect == "postgresql":
-        # One array value keeps the statement text constant. PostgreSQL hashes the subquery; it would search `<>
-        # ALL`.
+        # One array value keeps the statement's text constant. A subquery, because PostgreSQL hashes it. It would
+        # search the array of `<> ALL` for each row.
         return select(func.unnest(bindparam("in_progress", type_=ARRAY(outbox.c.id.type))))
     return bindparam("in_progress", expanding=True)
 
@@ -243,10 +243,10 @@ def _in_progress(dialect: str) -> Any:
 def pause_after(grown: int, took: float) -> float:
     """Return how long (seconds) to pause after a full batch.
 
-    The pause is 0 without writers, and if writers are faster than the relay.
+    The pause is 0 if there are no writers, or if they are faster than the relay.
 
     Args:
-        grown: by how much the highest id of the outbox grew during the batch.
+        grown: increase of the highest id in the outbox during the batch.
         took: duration (seconds) of the batch.
     """
     return took * _PAUSE if 0 < grown < _BATCH else 0.0

@@ -19,7 +19,7 @@ _CAUSE = "replayed"
 
 
 class Replay:
-    """Adds events to the retry queue of one service's consumers, so that they are handled in order, durably and once.
+    """Add events to the retry queue of one service's consumers, which handles them in order, durably and once.
 
     Args:
         consumers: consumers of the service.

@@ -10,7 +10,7 @@ from portico.kit.messaging.batches import BATCH
 from portico.kit.service_context import ServiceContext
 
 MARGIN = timedelta(days=1)
-"""Handled ids are kept longer than events by this time, so that an event replayed at the last moment is still known."""
+"""How much longer ids of handled events are kept than events, so that a replayed event is always recognized."""
 
 
 async def delete_old_events(context: ServiceContext) -> None:

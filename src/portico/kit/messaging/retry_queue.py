@@ -1,4 +1,4 @@
-"""Retry queue: events that failed wait in the consumer's own database, and become dead letters after the last attempt."""
+"""Retry queue: failed events wait in the consumer's own database. After the last attempt they are dead letters."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ CHANGE_SUBJECT = "retry-queue"
 
 _BATCH = 100
 _MAX_DELAY = timedelta(seconds=300)
-# Delay of an event behind an earlier one, in case it is not woken.
+# Delay of an event that waits for an earlier one. Normally the earlier event wakes it sooner.
 _BLOCKED_BACKOFF = Backoff(base=15.0, limit=15.0, jitter=0.2)
 _MAX_ERROR_LENGTH = 4_000  # characters
 _MAX_BODY_LENGTH = 1 << 20
@@ -46,7 +46,7 @@ class BlockedByEarlierEvent(Exception):
 
 
 _EXPECTED = (Problem, CallError, NotAnEvent, BlockedByEarlierEvent)
-"""Errors whose message says everything: they are logged without a traceback."""
+"""Errors that are logged without a traceback, because their message is sufficient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class FailedEvent:
 
     @classmethod
     def of(cls, consumer: str, envelope: Envelope, body: bytes, error: BaseException, *, attempts: int) -> Self:
-        """Return an event whose consumer failed, or that has to wait behind an earlier one."""
+        """Return an event whose consumer failed, or that must wait for an earlier event."""
         return cls(
             number=0,
             kind="handler_failed",
@@ -133,7 +133,7 @@ class RetryQueue:
 
     @property
     def unroutable(self) -> int:
-        """How many events wait for a consumer that this process does not have, at the last count."""
+        """Number of events that wait for a consumer that this process does not have, at the last count."""
         return sum(self._unroutable.values())
 
     async def add(self, failed: FailedEvent, error: Exception) -> None:
@@ -148,14 +148,14 @@ class RetryQueue:
         self._log(failed, error, is_new=True)
 
     async def due(self) -> Sequence[FailedEvent]:
-        """Return the events that are due for a retry by a consumer of this process, in the order in which they failed."""
+        """Return the events that are due for a retry by a consumer of this process, in the order of their failure."""
         async with self._context.reader() as reader:
             now = reader.now
             rows = await reader.rows(self._due, {"now": now, "latest": latest_due(now, _MAX_DELAY)})
         return [FailedEvent(*row) for row in rows]
 
     async def seconds_until_due(self) -> float | None:
-        """Return the seconds until the next event is due for a retry by a consumer of this process; None if none waits."""
+        """Return the seconds until the next retry by a consumer of this process is due; None if no event waits."""
         async with self._context.reader() as reader:
             due_at = cast("datetime | None", (await reader.rows(self._next_due_at, {}))[0][0])
             return None if due_at is None else seconds_until(due_at, reader.now, max_wait=_MAX_DELAY)
@@ -171,7 +171,7 @@ class RetryQueue:
             await self.remove(work, failed)
 
     async def record_failure(self, failed: FailedEvent, error: Exception) -> None:
-        """Record a failed retry: schedule the next one, or make the event a dead letter. A blocked event only waits."""
+        """Schedule the next retry after a failed one, or make the event a dead letter. A blocked event only waits."""
         is_blocked = isinstance(error, BlockedByEarlierEvent)
         updated = self._with_state(
             replace(failed, attempts=failed.attempts + (not is_blocked), cause=_cause(error), error=_text(error))
@@ -223,7 +223,7 @@ class RetryQueue:
         return row | {"next_at": work.now + delay, "failed_at": work.now}
 
     def _log(self, failed: FailedEvent, error: Exception, *, is_new: bool) -> None:
-        """Log a failed attempt; an unexpected error that is new for its event with the traceback, at ERROR."""
+        """Log a failed attempt. An unexpected error that is new for its event is logged at ERROR with its traceback."""
         fields: dict[str, Any] = {"service": self._context.name, "kind": failed.kind, "consumer": failed.consumer}
         fields |= {"event_id": failed.event_id, "type": failed.type, "cause": failed.cause, "error": failed.error}
         has_traceback = is_new and not isinstance(error, _EXPECTED)
@@ -285,7 +285,7 @@ def _text(error: BaseException) -> str:
 
 
 def _identity(message: Message) -> str:
-    """Return the id of a message that identifies it when it is delivered again: a digest if it has no usable id."""
+    """Return an id that is the same for every delivery: the message's id, or a digest if that is not usable."""
     if 0 < len(message.id) <= _MAX_KEY_LENGTH:
         return _storable(message.id, _MAX_KEY_LENGTH)
     digest = hashlib.sha256(f"{message.id}\0{message.key}\0".encode(errors="replace"))

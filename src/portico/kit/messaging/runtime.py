@@ -26,7 +26,7 @@ _COUNT_INTERVAL = 15.0  # seconds between two counts of failed events
 class MessagingRuntime:
     """Runs the relays and consumers of the services in this process.
 
-    Nothing is published before the queues of every service of the system are declared: the broker would drop an event
+    No event is published before the queues of every service of the system are declared. The broker would drop an event
     without a queue, and a service that starts later would miss it.
 
     Args:

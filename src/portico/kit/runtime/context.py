@@ -16,7 +16,7 @@ from portico.kit.data.engine import Database
 from portico.kit.data.grouped_work import CommitGroup, GroupedUnitOfWork
 from portico.kit.data.reader import Reader
 from portico.kit.data.retry import run_transaction
-from portico.kit.data.unit_of_work import UnitOfWork, committed
+from portico.kit.data.unit_of_work import UnitOfWork, commit_on_exit
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.foreground import Foreground
 from portico.kit.foundation.shares import Shares
@@ -150,7 +150,7 @@ class ServiceRuntime:
 
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Open a unit of work that is committed at the end of the block."""
-        return committed(self.unit_of_work())
+        return commit_on_exit(self.unit_of_work())
 
     async def transact(self, act: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         """Run `act` in a transaction and return its result. Retry it after a conflict."""

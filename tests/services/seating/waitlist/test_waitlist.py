@@ -218,7 +218,7 @@ class TestOffers:
             hold_id=entry["hold_id"],
             quantity=1,
             expires_at=embedded.run.clock.now() + timedelta(seconds=OFFER),
-        ).known_as(offered.message_id)
+        ).with_message_id(offered.message_id)
 
     async def test_pass_over_a_larger_party_which_keeps_its_place(self, seating: SeatingService) -> None:
         show = await SoldOutShow.open(seating)

@@ -65,7 +65,7 @@ class Status:
 
 
 def migration_sets_of(name: str, folder: Path | None, tables: MetaData) -> list[MigrationSet]:
-    """Return the histories in the database of service `name`."""
+    """Return the migration histories in the database of the service `name`."""
     return [KIT_HISTORY] if folder is None else [KIT_HISTORY, MigrationSet(name, folder, tables)]
 
 
@@ -121,14 +121,14 @@ async def _are_current(database: Database, histories: Sequence[MigrationSet]) ->
 def _is_current(connection: Connection, history: MigrationSet) -> bool:
     if not inspect(connection).has_table(history.version_table):
         return False
-    found = connection.execute(text(f"SELECT version_num FROM {history.version_table}"))  # noqa: S608  # a name of this code
+    found = connection.execute(text(f"SELECT version_num FROM {history.version_table}"))  # noqa: S608  # the table name is a constant
     return list(found.scalars()) == [history.head]
 
 
 def _migration_lock() -> asyncio.Lock:
-    """Return the lock held while migrations run, because Alembic's `op` is global in the process.
+    """Return the lock for running migrations. It is needed because Alembic's `op` is global in the process.
 
-    If two services migrated at once, one would write its tables into the other's database, or find no `op`.
+    If two services migrated concurrently, one would write its tables into the other's database, or find no `op`.
     """
     return _migration_locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
@@ -152,4 +152,4 @@ async def _locked(database: Database) -> AsyncIterator[AsyncConnection]:
 async def _acquire_named_lock(connection: AsyncConnection) -> None:
     got = await connection.execute(text("SELECT GET_LOCK('portico.migrate', :wait)"), {"wait": _LOCK_WAIT})
     if got.scalar() != 1:
-        raise NotMigrated(f"Another process has been migrating for {_LOCK_WAIT} s. Check it, then try again.")
+        raise NotMigrated(f"Another process has been migrating for {_LOCK_WAIT} seconds. Check it, then try again.")

@@ -1,4 +1,4 @@
-"""What migrations need of Alembic."""
+"""Running migrations with Alembic."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Drafts of migrations: a script with the difference between the migrated tables and the models."""
+"""Draft migrations: write a script with the difference between the migrated tables and the models."""
 
 import re
 from collections import defaultdict
@@ -34,8 +34,8 @@ _SLUG = 40  # maximum length of a file name's description
 async def draft_migration(history: MigrationSet, message: str) -> Path | None:
     """Write the migration from the history's last revision to the tables as they are declared now.
 
-    The tables are created and compared in a temporary SQLite database. The author must correct what cannot be detected
-    there, such as a renamed column.
+    The tables are created and compared in a temporary SQLite database. Some changes cannot be detected there, such as a
+    renamed column; the author must correct them.
 
     Args:
         history: the history. Its folder is created if necessary.
@@ -55,7 +55,7 @@ async def draft_migration(history: MigrationSet, message: str) -> Path | None:
 
 
 async def unmigrated_tables(history: MigrationSet) -> list[str]:
-    """Return the names of the tables that the history's migrations do not create as they are declared.
+    """Return the names of tables whose declaration differs from what the history's migrations create.
 
     The tables are created and compared in a temporary SQLite database.
     """
@@ -68,7 +68,7 @@ async def unmigrated_tables(history: MigrationSet) -> list[str]:
 
 
 async def _migrated(history: MigrationSet, act: Callable[[Connection], T]) -> T:
-    """Call `act` with a temporary SQLite database that the history's migrations have created."""
+    """Call `act` with a temporary SQLite database in which the history's migrations have run."""
     with TemporaryDirectory() as folder:
         address = URL.create("sqlite+aiosqlite", database=str(Path(folder) / "scratch.db"))
         await ensure_database(address, None)
@@ -105,7 +105,7 @@ def _draft(connection: Connection, history: MigrationSet, message: str) -> str |
 
 
 def _import_lines(imports: Imports, *, is_shipped: bool) -> str:
-    """Return the imports that follow those of Alembic, in isort's order: Portico is a library to a team's project."""
+    """Return the imports after that of Alembic, in isort's order. In a team's project, Portico is third-party code."""
     lines = {module: f"from {module} import {', '.join(sorted(names))}\n" for module, names in sorted(imports.items())}
     portico = "".join(line for module, line in lines.items() if module.startswith("portico."))
     own = "".join(line for module, line in lines.items() if not module.startswith("portico."))
@@ -114,7 +114,7 @@ def _import_lines(imports: Imports, *, is_shipped: bool) -> str:
 
 
 def _public_module(kind: type[Identifier | IntegerIdentifier]) -> str:
-    """Return the module to import an identifier from: of the kit, the package that exports it."""
+    """Return the module to import an identifier from. For the kit, it is the package that exports it."""
     module = kind.__module__
     return ".".join(module.split(".")[:3]) if module.startswith("portico.kit.") else module
 

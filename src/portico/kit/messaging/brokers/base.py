@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PARTITIONS = 8
-"""Partitions of a group's messages. All messages with one key go to the same partition, in order."""
+"""Number of partitions of a group's messages. All messages with one key go to the same partition, in order."""
 
 MAX_MESSAGE = 1 << 20
 """Default limit (bytes) of a message body. Larger messages are rejected."""
@@ -34,26 +34,26 @@ class Message:
 
 
 Deliver = Callable[[Message], Awaitable[None]]
-"""Handle a message. Returning acknowledges it. If it raises, the message is delivered again later, and later messages
-with the same key wait behind it."""
+"""Function that handles a message. When it returns, the message is acknowledged. If it raises, the message is delivered
+again later, and later messages with the same key wait."""
 
 OnMessage = Callable[[Message], None]
-"""Handle a broadcast message. It must not block or raise."""
+"""Function that handles a broadcast message. It must not block or raise."""
 
 
 class Broker(Protocol):
     """Deliver messages to groups of consumers: durable, at least once, in order per key.
 
-    Each group receives every message of the types that it declared; one consumer of the group handles it. Subscribers
-    receive messages as well, but none are stored for them. Every broker passes `tests.contracts.broker` and
+    Each group receives every message of the types that it declared. One consumer of the group handles it. Subscribers
+    receive messages too, but the broker stores none for them. Every broker passes `tests.contracts.broker` and
     `broker_subscriptions`.
     """
 
     async def declare(self, group: str, types: Collection[str]) -> None:
         """Create the group's queues. From now on they receive messages of `types`, even while no consumer runs.
 
-        Types that an earlier declaration named and this one does not are no longer queued. Messages already queued are
-        still delivered.
+        This replaces an earlier declaration: messages of types that are no longer named are not queued any more.
+        Messages already queued are still delivered.
 
         Raises:
             BrokerUnavailable: the outcome is unknown. Declare the group again.
@@ -63,23 +63,23 @@ class Broker(Protocol):
         """Store messages durably, in this order, in the queues of all groups that declared their type.
 
         Returns:
-            The ids of rejected messages (too large), each with the reason. A message after a rejected one with the same
-            key may not be stored: publish it again. All others are stored.
+            The ids of rejected messages (too large), each with the reason. A message that follows a rejected message
+            with the same key may not be stored either: publish it again. All others are stored.
 
         Raises:
             BrokerUnavailable: some messages may not be stored. Publish all of them again.
         """
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        """Deliver the group's messages until cancelled. Reconnects when the broker is unavailable.
+        """Deliver the group's messages until cancelled. Reconnect when the broker is unavailable.
 
         Messages with one key are delivered in order, one at a time. Up to `concurrency` messages with different keys
-        are delivered at the same time. Messages not acknowledged when this ends are delivered again, to another
-        consumer.
+        are delivered at the same time. Messages that are not acknowledged when this ends are delivered again, to
+        another consumer.
         """
 
     async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
-        """Pass messages of `types` to the handler as they are published, until cancelled. Reconnects when necessary.
+        """Pass messages of `types` to the handler as they are published, until cancelled. Reconnect when necessary.
 
         Every subscriber receives every message, in order per type and key. A message that is published twice can arrive
         twice. Delivery is best effort: messages published before the subscription, while the broker is unavailable, or
@@ -101,7 +101,7 @@ class Broker(Protocol):
         """
 
     async def aclose(self) -> None:
-        """Close connections. Call it after consuming has ended."""
+        """Close the connections. Call this after all consumers have ended."""
 
 
 def partition_of(key: str) -> int:

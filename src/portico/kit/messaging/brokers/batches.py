@@ -1,4 +1,4 @@
-"""Splitting of messages into batches that a broker accepts."""
+"""Split messages into batches that a broker accepts."""
 
 from collections.abc import Container, Iterable, Iterator
 

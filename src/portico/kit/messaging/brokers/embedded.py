@@ -22,7 +22,7 @@ from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, cons
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_POLL = Backoff(base=0.1, limit=1.0, jitter=0.0, factor=1.2)  # how often to check whether another process has written
+_POLL = Backoff(base=0.1, limit=1.0, jitter=0.0, factor=1.2)  # interval of the check for writes of other processes
 _LEASE = 5.0  # seconds after which other processes take over the partitions of a killed consumer
 _PREFETCH = 256  # maximum number of unacknowledged messages in memory
 _PREFETCH_BYTES = 8 << 20  # maximum size of their bodies; the last message may exceed it
@@ -31,7 +31,7 @@ _PREFETCH_BYTES = 8 << 20  # maximum size of their bodies; the last message may 
 class EmbeddedBroker:
     """Messages in a SQLite file, one row per group that declared the type. Acknowledging a message deletes its row.
 
-    Several processes of one machine may share the file. Those that consume for a group divide its partitions by leases.
+    Several processes of one machine may share the file. The consumers of a group divide its partitions by leases.
     """
 
     def __init__(self, path: Path, *, size_limit: int = MAX_MESSAGE) -> None:
@@ -143,9 +143,9 @@ class EmbeddedBroker:
     async def _watch(self) -> None:
         """Wake the consumers when another process has written.
 
-        Looking at the write-ahead log's times costs next to nothing. Two writes in one tick of the file system's clock
-        look the same there, so the file itself is asked as well, once the interval has reached its limit. Where there
-        are other processes, the interval stays short: they renew their leases.
+        The modification time of the write-ahead log is cheap to read. It misses a second write within one tick of the
+        file system's clock. Therefore the database is queried too once the interval has reached its limit. The interval
+        stays short while other processes use the file, because they renew their leases.
         """
         seen, changed_at, unchanged = -1, None, 0
         while True:
@@ -194,13 +194,13 @@ class _GroupConsumer:
                 await wait_for_event(self._wakeup, self._renew_at - monotonic())
 
     async def _renew(self, dispatcher: KeyedDispatcher) -> None:
-        """Renew the leases, take partitions that are free, and give up those of which other processes have too few."""
+        """Renew the leases, take free partitions, and give up surplus partitions that other processes should have."""
         share = await self._broker.run(BrokerFile.share, self._group, self._owner, _LEASE)
         self._renew_at = monotonic() + (_LEASE / 2 if share.members == 1 else _LEASE / 5)
         remaining = share.held - share.surplus
         lost = self._held - remaining
         if remaining - self._held:
-            self._after = 0  # a partition that is new here may have older messages
+            self._after = 0  # a newly taken partition may have older messages
         self._held = remaining
         if lost:
             await dispatcher.withdraw(lost)
@@ -212,7 +212,7 @@ class _GroupConsumer:
             await self._broker.run(BrokerFile.give_up, self._group, self._owner, share.surplus)
 
     async def _fetch(self, dispatcher: KeyedDispatcher) -> bool:
-        """Deliver the next messages. Return whether there were any; some are known after a partition was taken."""
+        """Deliver the next messages. Return whether there were any. Skip messages that are already in progress here."""
         room, room_for_bytes = _PREFETCH - len(self._pending), _PREFETCH_BYTES - self._bytes
         if not self._held or room <= 0 or room_for_bytes <= 0:
             return False

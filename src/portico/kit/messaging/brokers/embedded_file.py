@@ -26,7 +26,7 @@ _TABLES = """
 """
 
 SUBSCRIBERS = ""
-"""Group whose messages every subscriber reads. The newest BROADCAST_LIMIT messages are kept."""
+"""Group whose messages every subscriber reads. The newest SUBSCRIBER_BACKLOG messages are kept."""
 
 SUBSCRIBER_BACKLOG = 256
 _TRIM = """
@@ -116,7 +116,7 @@ class BrokerFile:
         """
         chosen = "" if len(partitions) == PARTITIONS else f"AND partition IN ({', '.join(map(str, partitions))})"
         after = f"WHERE consumers = ? AND number > ? {chosen} ORDER BY number LIMIT ?"
-        query = f"SELECT number, id, type, key, body FROM messages {after}"  # noqa: S608  # whole numbers
+        query = f"SELECT number, id, type, key, body FROM messages {after}"  # noqa: S608  # only integers are inserted
         rows = self._connection.execute(query, (group, number, limit))
         found: list[Numbered] = []
         for row in rows:
@@ -168,7 +168,7 @@ class BrokerFile:
         return Share(frozenset(held + taken), frozenset(held[wanted:]), len(members))
 
     def give_up(self, group: str, owner: str, partitions: Collection[int]) -> None:
-        """Give up partitions, so that another member takes them."""
+        """Give up partitions, so that other members can take them."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(

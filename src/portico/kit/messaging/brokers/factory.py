@@ -12,7 +12,7 @@ EMBEDDED_FILE = "broker.db"
 
 @asynccontextmanager
 async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
-    """Open the broker of a system. A server is connected to at first use, so it may start later.
+    """Open the broker of a system. The connection to a server is opened at first use, so the server may start later.
 
     Args:
         settings: name the server.

@@ -37,10 +37,10 @@ _SESSION = 6000  # milliseconds after which a killed consumer is replaced
 class KafkaBroker:
     """Events of one system in Kafka.
 
-    The topic `{system}.events` has eight partitions. With the consumer groups `{system}.{group}`, one process at a time
-    handles the messages of one key. The compacted topic `{system}.groups` stores the types that each group declared; a
-    consumer skips other types. Subscribers read the topic from its end without a group. Existing topics are used as
-    they are, so you can create them beforehand with the replicas and retention you need.
+    The topic `{system}.events` has eight partitions. Each group has the consumer group `{system}.{group}`, so one
+    process at a time handles the messages of one key. The compacted topic `{system}.groups` stores the types that each
+    group declared. A consumer skips other types. Subscribers read the topic from its end without a group. Existing
+    topics are not changed, so you can create them beforehand with the replicas and retention you need.
 
     Args:
         url: `kafka://` or `kafkas://`, several hosts separated by commas.
@@ -86,7 +86,7 @@ class KafkaBroker:
             await administration.describe_cluster()
 
     async def backlog(self, group: str) -> int:
-        """Return the number of unacknowledged messages, including those of undeclared types not skipped yet."""
+        """Return the number of unacknowledged messages, including messages of other types that will be skipped."""
         await self._ready()
         async with self._consumer(f"{self._system}.{group}") as consumer, translate_errors():
             consumer.assign(self._partitions)
@@ -102,8 +102,8 @@ class KafkaBroker:
     async def _publish(self, messages: Sequence[Message]) -> None:
         """Send all messages, then wait until all are stored.
 
-        The producer retries for half of the time waited here, and keeps the order within a partition. After that, none
-        is in flight any more and all can be published again.
+        The producer retries for half of the time that this waits, and keeps the order within a partition. After that,
+        no message is in flight and all can be published again.
         """
         producer = await self._ready()
         sent: list[asyncio.Future[Any]] = []
@@ -126,9 +126,9 @@ class KafkaBroker:
 
     async def _consume(self, group: str, dispatcher: Any) -> None:
         await self._ready()
-        wanted = await self._wanted(group)
+        types = await self._declared_types(group)
         async with self._consumer(f"{self._system}.{group}", start=False) as consumer:
-            await PartitionConsumer(consumer, self._topic, wanted, dispatcher).run()
+            await PartitionConsumer(consumer, self._topic, types, dispatcher).run()
 
     async def _subscribe(self, types: Collection[str], handler: OnMessage) -> None:
         await self._ready()
@@ -141,7 +141,7 @@ class KafkaBroker:
                         if message.type in types:
                             handler(message)
 
-    async def _wanted(self, group: str) -> frozenset[str]:
+    async def _declared_types(self, group: str) -> frozenset[str]:
         """Return the types that the group declared last.
 
         Raises:

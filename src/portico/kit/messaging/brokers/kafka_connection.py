@@ -55,8 +55,8 @@ async def translate_errors(within: float | None = REQUEST_TIMEOUT) -> AsyncItera
 async def close_client(closing: Coroutine[Any, Any, Any]) -> None:
     """Close a client, waiting at most `_CLOSE` seconds, even when this task is cancelled.
 
-    An interrupted close would leave connections open. A client that leaves a group while others join takes until their
-    next heartbeat.
+    An interrupted close would leave connections open. If other clients join the group meanwhile, the close lasts until
+    their next heartbeat.
     """
     await run_to_completion(_close_in_time(closing))
 

@@ -1,4 +1,4 @@
-"""Consumer of the Kafka partitions that one process is assigned."""
+"""Consumer of the Kafka partitions that are assigned to one process."""
 
 import asyncio
 from collections import OrderedDict
@@ -21,12 +21,12 @@ _JOIN = 30.0  # seconds to become a member of the group
 class PartitionConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """Delivers messages of the assigned partitions until cancelled or until the broker is lost.
 
-    Kafka stores one committed offset per partition. It moves up to the first message that is not acknowledged yet.
+    Kafka stores one committed offset per partition: that of the first message that is not acknowledged yet.
 
     Args:
         consumer: not started yet.
         topic: topic to consume.
-        wanted: types to deliver; others are skipped.
+        types: types to deliver; others are skipped.
         new_dispatcher: creates the dispatcher for an assignment. The dispatcher ends when the assignment changes.
     """
 
@@ -34,12 +34,12 @@ class PartitionConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
         self,
         consumer: AIOKafkaConsumer,
         topic: str,
-        wanted: Collection[str],
+        types: Collection[str],
         new_dispatcher: Callable[[], KeyedDispatcher],
     ) -> None:
         self._consumer = consumer
         self._topic = topic
-        self._wanted = wanted
+        self._types = types
         self._new_dispatcher = new_dispatcher
         self._dispatcher: KeyedDispatcher | None = None
         self._open: dict[TopicPartition, OrderedDict[int, bool]] = {}
@@ -84,7 +84,7 @@ class PartitionConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             return  # the partition was revoked meanwhile
         self._positions[partition] = record.offset + 1
         message = to_message(record)
-        if message.type not in self._wanted:
+        if message.type not in self._types:
             return
         pending = self._open.setdefault(partition, OrderedDict())
         pending[record.offset] = True
@@ -109,7 +109,7 @@ class PartitionConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             self._committed |= new
 
     async def _end(self) -> None:
-        """Cancel deliveries in progress and commit the offsets reached."""
+        """Cancel deliveries in progress and commit the offsets of acknowledged messages."""
         dispatcher, self._dispatcher = self._dispatcher, None
         if dispatcher is None:
             return

@@ -18,7 +18,7 @@ _GRACE = 1.0  # seconds that deliveries of withdrawn partitions may take
 _STABLE = 10.0  # seconds after which a connection counts as stable and resets the backoff
 
 Acknowledge = Callable[[], Awaitable[None]]
-"""Acknowledges a message after it was delivered."""
+"""Function that acknowledges a delivered message."""
 
 
 class KeyedDispatcher:
@@ -60,10 +60,10 @@ class KeyedDispatcher:
         self._tasks[message.key] = asyncio.create_task(self._drain(message.key))
 
     async def withdraw(self, partitions: Collection[int]) -> None:
-        """Forget the waiting messages of partitions, and wait until none of their messages is being delivered.
+        """Discard the waiting messages of partitions, and wait until their deliveries have ended.
 
-        A delivery that takes long is cancelled. Another process is to deliver the messages that are not acknowledged
-        then. Add no messages of these partitions meanwhile.
+        A slow delivery is cancelled. Another process delivers the messages that were not acknowledged. Do not add
+        messages of these partitions meanwhile.
         """
         tasks = []
         for key, queue in self._queues.items():
@@ -87,7 +87,7 @@ class KeyedDispatcher:
             del self._queues[key], self._tasks[key]
 
     async def deliver_until_handled(self, message: Message) -> None:
-        """Deliver one message, retrying until it succeeds. The slot is free for others between attempts."""
+        """Deliver one message and retry until it succeeds. Other messages can use the slot between attempts."""
         attempt = 0
         while True:
             async with self._slots:
@@ -115,9 +115,9 @@ async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
 
 
 async def consume_until_cancelled(group: str, once: Callable[[], Awaitable[None]]) -> None:
-    """Call `once`, which consumes until the connection is lost, again and again until cancelled.
+    """Call `once`, which consumes until the connection is lost, repeatedly until cancelled.
 
-    Unexpected errors are logged and retried as well, because a stopped consumer is worse than a failing one. The delay
+    Unexpected errors are logged and retried too, because a stopped consumer is worse than a failing one. The delay
     between attempts grows while the broker is unavailable.
     """
     failures = 0
@@ -143,7 +143,7 @@ async def consume_until_cancelled(group: str, once: Callable[[], Awaitable[None]
 
 
 async def run_until_first_ends(*works: Coroutine[Any, Any, Any]) -> None:
-    """Run all coroutines until the first ends, then cancel the others. Raises the exception of the first, if any."""
+    """Run all coroutines until the first ends, then cancel the others. Raise the exception of the first, if any."""
     tasks = {asyncio.create_task(work) for work in works}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

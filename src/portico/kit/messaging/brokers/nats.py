@@ -42,10 +42,10 @@ class NatsBroker:
     The stream `{system}-events` has the subjects `{system}.events.{partition}.{type}` and keeps a message until every
     group has acknowledged it. Each consumer `{group}-{partition}` has at most one unacknowledged message, which keeps
     the order with any number of processes. The consumer's description stores the types that a group declared, because
-    servers before 2.10 filter by one subject only; other types are acknowledged without delivery. Subscribers subscribe
-    to the subjects directly, without the stream.
+    servers before 2.10 filter by one subject only. Messages of other types are acknowledged without delivery.
+    Subscribers subscribe to the subjects directly, without the stream.
 
-    An existing stream is used as it is, so you can create it beforehand with the replicas and limits you need.
+    An existing stream is not changed, so you can create it beforehand with the replicas and limits you need.
 
     Args:
         url: `nats://` or `tls://`, several separated by commas.
@@ -96,7 +96,7 @@ class NatsBroker:
             await stream.stream_info(self._stream)
 
     async def backlog(self, group: str) -> int:
-        """Return the number of unacknowledged messages, including those of undeclared types not skipped yet."""
+        """Return the number of unacknowledged messages, including messages of other types that will be skipped."""
         async with self._request() as stream:
             found = [await stream.consumer_info(self._stream, f"{group}-{number}") for number in range(PARTITIONS)]
         return sum((each.num_pending or 0) + (each.num_ack_pending or 0) for each in found)
@@ -107,8 +107,8 @@ class NatsBroker:
     async def _publish(self, messages: Sequence[Message]) -> dict[str, str]:
         """Send all messages, then wait until all are stored.
 
-        A message without a response may be lost. The connection is closed at the first loss, so no later message is
-        stored. The first copies of all messages are therefore in order, however often they are published.
+        A message without a response may be lost. The connection is closed at the first loss, so that no later message
+        is stored before it. If messages are published again, their first copies are therefore still in order.
         """
         connection = await self._ready()
         try:
@@ -121,10 +121,10 @@ class NatsBroker:
     async def _consume(self, group: str, deliver: Deliver, concurrency: int) -> None:
         async with NatsConnection(self._url) as connection, translate_errors(None):
             found = await connection.client.jetstream().consumer_info(self._stream, f"{group}-0")
-            wanted = frozenset((found.config.description or "").split())
+            types = frozenset((found.config.description or "").split())
             dispatcher = KeyedDispatcher(group, deliver, concurrency)
             consumers = [f"{group}-{partition}" for partition in range(PARTITIONS)]
-            pulls = [PullConsumer(connection.client, self._stream, each, wanted, dispatcher) for each in consumers]
+            pulls = [PullConsumer(connection.client, self._stream, each, types, dispatcher) for each in consumers]
             await run_until_first_ends(*(pull.run() for pull in pulls), connection.lost.wait())
             raise BrokerUnavailable("the connection to NATS ended")
 

@@ -1,4 +1,4 @@
-"""PullConsumer consumer for one partition of a JetStream stream."""
+"""Pull consumer for one partition of a JetStream stream."""
 
 import asyncio
 from collections.abc import Collection
@@ -33,23 +33,23 @@ _REQUEST_OVER = frozenset({"404", "408"})
 class PullConsumer:
     """Delivers the messages of one durable consumer, one at a time, until cancelled.
 
-    When it ends, it returns its unacknowledged message to the server. Another process receives it at once, or after
-    ACK_WAIT. The driver's own `fetch` waits for a full batch, which a consumer with one message at a time never fills.
+    When it ends, it returns its unacknowledged message to the server. Another process receives that message at once, or
+    after ACK_WAIT. The driver's `fetch` is not used: it waits for a full batch, but only one message is sent at a time.
 
     Args:
         client: the connection.
         stream: name of the stream.
         consumer: name of the durable consumer.
-        wanted: types to deliver; others are acknowledged without delivery.
+        types: types to deliver; others are acknowledged without delivery.
         dispatcher: dispatcher whose concurrency the group's partitions share.
     """
 
     def __init__(
-        self, client: Client, stream: str, consumer: str, wanted: Collection[str], dispatcher: KeyedDispatcher
+        self, client: Client, stream: str, consumer: str, types: Collection[str], dispatcher: KeyedDispatcher
     ) -> None:
         self._client = client
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._wanted = wanted
+        self._types = types
         self._dispatcher = dispatcher
 
     async def run(self) -> None:
@@ -71,7 +71,7 @@ class PullConsumer:
 
     async def _handle(self, received: Msg, subscription: Subscription) -> None:
         message = to_message(received)
-        if message.type in self._wanted:
+        if message.type in self._types:
             await self._deliver(message, received.reply, subscription)
         await self._client.publish(received.reply, b"+ACK")
 

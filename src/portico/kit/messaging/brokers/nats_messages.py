@@ -11,7 +11,7 @@ _SUBJECTS = 1000  # cached subjects: event types of one system, times partitions
 
 
 def headers_of(message: Message) -> dict[str, str]:
-    """Return id and key of a message as headers, quoted, because they may contain any character."""
+    """Return the id and key of a message as headers. They are quoted because they may contain any character."""
     return {"Id": quote(message.id), "Key": quote(message.key)}
 
 

@@ -28,7 +28,7 @@ from portico.kit.messaging.brokers.rabbitmq_consumer import GroupConsumer, to_me
 from portico.kit.messaging.brokers.rabbitmq_publish import send
 
 _DECLARE_TIMEOUT = 30.0  # seconds; creating a quorum queue takes time
-_WATCH = 3600.0  # seconds
+_WATCH = 3600.0  # seconds that one call of `RabbitMQConnection.watch` waits
 _COUNT_ATTEMPTS = 3  # attempts to count messages while none moves from a queue to a consumer
 _IN_FLIGHT = 1000  # messages sent before waiting for confirmation
 _BYTES_IN_FLIGHT = 4 << 20  # maximum size of their bodies, unless one message is larger
@@ -48,9 +48,9 @@ class RabbitMQBroker:
 
     A direct exchange `{system}.events` routes by type and partition. The queues `{system}.{group}.{partition}` have a
     single active consumer, so one process at a time handles the messages of one key. The processes of a group share the
-    queues, see `GroupConsumer`. The queue `{system}.{group}.types`
-    stores the types that a group declared, because AMQP cannot list bindings. A subscriber has a queue of its own,
-    `{system}.broadcasts.{random}`, which is deleted with its connection.
+    queues, see `GroupConsumer`. The queue `{system}.{group}.types` stores the types that a group declared, because AMQP
+    cannot list bindings. Each subscriber has its own queue, `{system}.broadcasts.{random}`, which is deleted when its
+    connection closes.
 
     Args:
         url: `amqp://` or `amqps://`.
@@ -127,8 +127,8 @@ class RabbitMQBroker:
     async def _publish(self, messages: Sequence[Message]) -> None:
         """Send all messages, then wait until all are confirmed.
 
-        A message without a confirmation may be lost. The connection is closed at the first loss, so no later message is
-        stored. The first copies of all messages are therefore in order, however often they are published.
+        A message without a confirmation may be lost. The connection is closed at the first loss, so that no later
+        message is stored before it. If messages are published again, their first copies are therefore still in order.
         """
         connection, channel = await self._ready()
         try:

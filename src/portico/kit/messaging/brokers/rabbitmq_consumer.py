@@ -43,12 +43,12 @@ class GroupConsumer:
 
     Every process registers a consumer with the queue of each partition. The queue delivers to the first one until it
     ends, then to the next. A process that is the active consumer of more than its share of the partitions registers
-    again with the surplus queues, behind the other processes. The processes are the consumers of the queue
-    `{prefix}.members`, which has no messages and is deleted with the last of them.
+    again with the surplus queues, behind the other processes. To be counted, each process is also a consumer of the
+    queue `{prefix}.members`, which has no messages and is deleted with its last consumer.
 
     Args:
-        connection: of this consumer alone.
-        prefix: of the group's queues.
+        connection: connection that only this consumer uses.
+        prefix: prefix of the group's queues.
         dispatcher: delivers the messages.
         unacknowledged: counts the messages of all groups that are not acknowledged.
     """
@@ -90,7 +90,7 @@ class GroupConsumer:
         return f"{self._prefix}.{partition}"
 
     async def _count_members(self) -> int:
-        """Return the number of processes, or 1 if RabbitMQ does not respond: partitions are consumed all the same."""
+        """Return the number of processes, or 1 if RabbitMQ does not respond, so that partitions are consumed anyway."""
         try:
             async with translate_errors():
                 if self._counting is None or self._counting.is_closed:
@@ -125,7 +125,7 @@ class GroupConsumer:
                 await self._register(each.partition)
 
     async def _enqueue(self, registration: _Registration, delivered: DeliveredMessage) -> None:
-        """Queue a message for delivery. It must not await before that: calls arrive in the queue's order."""
+        """Queue a message for delivery. Do not await before that, because calls arrive in the queue's order."""
         tag = delivered.delivery_tag
         registration.is_active = True
         self._change(registration, +1)
@@ -148,7 +148,7 @@ class GroupConsumer:
 
 
 async def _ignore(_: DeliveredMessage) -> None:
-    """The queue has no messages."""
+    """Do nothing, because the queue has no messages."""
 
 
 def to_message(delivered: DeliveredMessage) -> Message:

@@ -1,7 +1,7 @@
 """Publish many messages to RabbitMQ in one write.
 
-aiormq's `basic_publish` takes a task, two locks and a write for each message: 110 µs, compared with 20 µs here.
-Delivery tags and confirmations are those of the same channel (docs/decisions/0019).
+aiormq's `basic_publish` takes a task, two locks and a write for each message: 110 µs, compared with 20 µs here. This
+module uses the delivery tags and confirmations of the same channel (docs/decisions/0019).
 """
 
 import asyncio
@@ -32,7 +32,7 @@ async def send(channel: Channel, exchange: str, messages: Sequence[Message]) -> 
 
 
 def _frames(channel: Channel, exchange: str, message: Message) -> list[Any]:
-    """Return method, header and body frames of a message, the body split by encode size (AMQP 0-9-1, section 4.2.6)."""
+    """Return method, header and body frames of a message, the body split by frame size (AMQP 0-9-1, section 4.2.6)."""
     properties = Basic.Properties(
         content_type="application/cloudevents+json",
         delivery_mode=2,

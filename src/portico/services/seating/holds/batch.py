@@ -266,7 +266,7 @@ class HoldBatch:
     def publish(self, kind: type[SeatsEvent], hold: Hold, places: Sequence[HeldPlace]) -> None:
         """Publish an event about some places of a hold."""
         self.events.append(
-            kind.of_valid(
+            kind.without_validation(
                 event_id=hold.show_id,
                 hold_id=hold.hold_id,
                 user_id=hold.user_id,

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Keyset, Reader, Slice, UnitOfWork, UserId, Window
-from portico.kit.data import Statement, among
+from portico.kit.data import Statement, in_list
 from portico.services.seating.errors import HoldNotFound
 from portico.services.seating.hall.places import Places
 from portico.services.seating.holds.domain import ENDED, HeldPlace, Hold, Usage
@@ -30,7 +30,9 @@ _INSERT_HOLD, _INSERT_CHANGES = map(Statement, map(insert, (HOLDS, CHANGES)))
 _UPDATE_HOLD = Statement(
     update(HOLDS).where(HOLDS.c.hold_id == bindparam("key")).values({name: bindparam(name) for name in _CHANGING})
 )
-_END_HOLDS = update(HOLDS).where(among(HOLDS.c.hold_id, "ids")).values(status=bindparam("ended_as"), used=0, changes=1)
+_END_HOLDS = (
+    update(HOLDS).where(in_list(HOLDS.c.hold_id, "ids")).values(status=bindparam("ended_as"), used=0, changes=1)
+)
 _UPDATE_SECTION = Statement(
     update(SECTIONS)
     .where(SECTIONS.c.show_id == bindparam("show"), SECTIONS.c.number == bindparam("section"))
@@ -46,8 +48,8 @@ _UPDATE_SHOW = Statement(
     .where(SHOWS.c.show_id == bindparam("show"))
     .values({name: bindparam(name) for name in ("version", "is_exhausted", "exhaustion_number")})
 )
-_LOCK_SHOWS = select(*SHOWS.c).where(among(SHOWS.c.show_id, "ids")).order_by(SHOWS.c.show_id).with_for_update()
-_SELECT_HOLDS = select(*HOLDS.c).where(among(HOLDS.c.hold_id, "ids"))
+_LOCK_SHOWS = select(*SHOWS.c).where(in_list(SHOWS.c.show_id, "ids")).order_by(SHOWS.c.show_id).with_for_update()
+_SELECT_HOLDS = select(*HOLDS.c).where(in_list(HOLDS.c.hold_id, "ids"))
 _SELECT_DUE = Statement(
     select(HOLDS.c.show_id, HOLDS.c.hold_id)
     .where(HOLDS.c.status == "ACTIVE", HOLDS.c.expires_at <= bindparam("now"))
@@ -58,7 +60,7 @@ _SELECT_USAGE = (
     select(HOLDS.c.user_id, HOLDS.c.status, func.sum(HOLDS.c.used).label("used"))
     .where(
         HOLDS.c.show_id == bindparam("show"),
-        among(HOLDS.c.user_id, "ids"),
+        in_list(HOLDS.c.user_id, "ids"),
         HOLDS.c.used > 0,
     )
     .group_by(HOLDS.c.user_id, HOLDS.c.status)

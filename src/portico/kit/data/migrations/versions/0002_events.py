@@ -1,4 +1,4 @@
-"""Events: outbox, event log, inbox, parked events."""
+"""Events: outbox, event log, inbox, failed events."""
 
 import sqlalchemy as sa
 from alembic import op
