@@ -1,10 +1,12 @@
 """Base class and column helpers for the tables of a service."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import Integer, MetaData, String, event
 from sqlalchemy.orm import MappedColumn, mapped_column
+from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.orm.decl_api import TypeResolve
 from sqlalchemy.types import TypeEngine
 
@@ -46,6 +48,15 @@ class TableRules:
                 raise TypeError(f"{mapped.__name__} has no column {name!r}")
             setattr(self, name, value)
 
+    def apply_changes(self, changes: Mapping[str, Any]) -> bool:
+        """Set the fields of `changes` that differ from the row. Return whether any did."""
+        differing = {name: value for name, value in changes.items() if _differ(getattr(self, name), value)}
+        for name, value in differing.items():
+            # SQLAlchemy considers {"a": 1} and {"a": true} equal and would not write the change.
+            flag_modified(self, name)
+            setattr(self, name, value)
+        return bool(differing)
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if TableRules in cls.__bases__:
             cls.metadata = MetaData(naming_convention=NAMES)
@@ -55,6 +66,10 @@ class TableRules:
         _declare_revision(cls)
         super().__init_subclass__(**kwargs)
         _record_identifiers(cls)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return bool(one != other) or (isinstance(one, dict) and repr(one) != repr(other))
 
 
 def _identifier_type(resolving: TypeResolve) -> TypeEngine[Any] | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Computed, Index, Integer, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
-from sqlalchemy.orm.attributes import flag_modified
 
 from portico.contracts.catalog import ProductId
 from portico.kit import Money, TableRules, identifier, revision
@@ -95,16 +94,13 @@ class Product(Table):
 
     def revise(self, changes: Mapping[str, Any], *, now: datetime) -> bool:
         """Apply the fields of `changes` that differ. Return whether any did. Raises UnknownCurrency, TooPrecise."""
-        differing = {name: value for name, value in changes.items() if _differ(getattr(self, name), value)}
-        if not differing:
+        others = {**changes}
+        price = others.pop("price", self.price), others.pop("currency", self.currency)
+        is_repriced = price != (self.price, self.currency)
+        if is_repriced:
+            self.set_price(*price)
+        if not (self.apply_changes(others) or is_repriced):
             return False
-        if differing.keys() & {"price", "currency"}:
-            self.set_price(differing.pop("price", self.price), differing.pop("currency", self.currency))
-        for name, value in differing.items():
-            flag_modified(
-                self, name
-            )  # SQLAlchemy considers {"a": 1} and {"a": true} equal and would not write the change
-            setattr(self, name, value)
         self.updated_at = now
         return True
 
@@ -116,10 +112,6 @@ class ProductWord(Table):
 
     word: Mapped[str] = mapped_column(ExactText(MAX_WORD_LENGTH), primary_key=True)
     product_id: Mapped[ProductId] = mapped_column(primary_key=True, index=True)
-
-
-def _differ(one: Any, other: Any) -> bool:
-    return one != other or (isinstance(one, dict) and repr(one) != repr(other))
 
 
 def price_order(amount: Decimal) -> int:
