@@ -48,6 +48,11 @@ class Place:
         return self.project.path_of(self.service_package).with_suffix("")
 
     @property
+    def tests(self) -> Path:
+        """The folder of the service's tests."""
+        return self.project.folder / "tests" / self.service
+
+    @property
     def names(self) -> dict[str, str]:
         """Placeholders that say where things are."""
         return {
@@ -79,8 +84,9 @@ def new_service(project: Project, name: str, *, singular: str | None, role: str)
     _create_migration(changes, place, names)
     for folder in (place.folder.parent, project.path_of(place.contract).parent):
         changes.create_missing(folder / "__init__.py", "")
-    contract = render("service/contract.py", names) + render("resource/contract.py", names)
-    changes.create(project.path_of(place.contract), contract)
+    contract = ("service/contract.py", "resource/contract.py", "service/client.py")
+    changes.create(project.path_of(place.contract), "".join(render(each, names) for each in contract))
+    _create_tests_of_service(changes, place, names)
     _register_service(changes, place, names["permission"], role)
     return changes
 
@@ -110,9 +116,12 @@ def _create_modules(changes: Changes, place: Place, names: dict[str, str]) -> No
     for layer in _LAYERS:
         path = place.project.path_of(f"{place.package}.{layer}")
         changes.create(path, render(f"resource/{layer}.py", names))
-    tests = place.project.folder / "tests" / place.service
-    changes.create_missing(tests / "conftest.py", render("service/conftest.py", names))
-    changes.create(tests / f"test_{place.resource}.py", render("resource/test.py", names))
+    changes.create(place.tests / f"test_{place.resource}.py", render("resource/test.py", names))
+
+
+def _create_tests_of_service(changes: Changes, place: Place, names: dict[str, str]) -> None:
+    for file in ("conftest.py", "test_migrations.py"):
+        changes.create_missing(place.tests / file, render(f"service/{file}", names))
 
 
 def _create_migration(changes: Changes, place: Place, names: dict[str, str]) -> None:
@@ -163,7 +172,7 @@ def _next_port(module: Module, system: str) -> int:
 
 def _extend_contract(changes: Changes, place: Place, classes: str) -> None:
     def extend(module: Module) -> Module:
-        module = module.with_import("portico.kit", "Client", "Event", "Identifier", "Summary")
+        module = module.with_import("portico.kit", "Event", "Identifier")
         return Module(f"{module.text.rstrip()}\n\n\n{classes}", module.package)
 
     changes.edit(place.project.path_of(place.contract), extend, by_hand=classes)
