@@ -1,7 +1,8 @@
 """`portico migrate`: create, list, run and undo the migrations of services."""
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from portico.kit.data.migrations import MigrationSet, Status
     from portico.kit.runtime.system import Placement
+    from portico.kit.runtime.system import System as DeclaredSystem
     from portico.kit.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, run and undo the migrations of services.")
@@ -172,3 +174,17 @@ def _owner(migration_set: str) -> str:
     from portico.kit.data.migrations import KIT_HISTORY
 
     return "the kit" if migration_set == KIT_HISTORY.name else migration_set
+
+
+async def report_unmigrated(system: "DeclaredSystem", parts: Container[str]) -> None:
+    """Say which tables the migrations of a project's own services do not create as they are declared."""
+    from portico.kit.data.migrations.autogenerate import unmigrated_tables
+    from portico.kit.runtime.databases import migration_sets
+
+    for each in system.placements:
+        is_shipped = each.service.module.partition(".")[0] == "portico"
+        if is_shipped or each.name not in parts or each.service.migrations is None:
+            continue
+        if tables := await unmigrated_tables(migration_sets(each)[-1]):
+            message = f"The migrations of {each.name} do not create {', '.join(tables)} as declared."
+            print(f'{message} Run `portico migrate new {each.name} "WHAT CHANGES"`.', file=sys.stderr, flush=True)

@@ -24,12 +24,13 @@ from typing import Any, NoReturn
 from portico.cli.banner import NewAdministrator, print_system
 from portico.cli.environment import add_import_paths, find_chosen_system, load_system
 from portico.cli.errors import print_error
+from portico.cli.migrate import report_unmigrated
 from portico.cli.process import Process, run
 from portico.cli.source_tree import SourceTree
 from portico.cli.worker import serve_until_stopped
 from portico.kit.runtime.serving import AddressRefused, PortTaken, bind, ports_of
 from portico.kit.runtime.signals import INTERRUPTED
-from portico.kit.runtime.system import GATEWAY, Placement, System
+from portico.kit.runtime.system import GATEWAY, System
 from portico.kit.settings import Environment, Settings
 
 POLL = 0.1  # seconds between two looks at the files
@@ -206,8 +207,7 @@ class Reloader:
         process = Process(system, self._environment, sockets)
 
         async def serve() -> int:
-            own = [each for each in system.placements if each.name in parts and not _is_shipped(each)]
-            comparing = asyncio.create_task(_report_unmigrated(own))
+            comparing = asyncio.create_task(report_unmigrated(system, parts))
             try:
                 return await serve_until_stopped(process)
             finally:
@@ -294,23 +294,6 @@ class Reloader:
                 os.kill(worker.pid, signal.SIGKILL)
             os.waitpid(worker.pid, 0)
             worker.control.close()
-
-
-def _is_shipped(placement: Placement) -> bool:
-    return placement.service.module.partition(".")[0] == "portico"
-
-
-async def _report_unmigrated(placements: Sequence[Placement]) -> None:
-    """Say which services have tables that their migrations do not create as they are declared."""
-    from portico.kit.data.migrations.autogenerate import unmigrated_tables
-    from portico.kit.runtime.databases import migration_sets
-
-    for each in placements:
-        if each.service.migrations is not None and (tables := await unmigrated_tables(migration_sets(each)[-1])):
-            _say(
-                f"The migrations of {each.name} do not create {', '.join(tables)} as declared. "
-                f'Run `portico migrate new {each.name} "WHAT CHANGES"`.'
-            )
 
 
 def _folders_of(name: str) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from portico.cli.errors import print_progress, print_warning
+from portico.cli.migrate import report_unmigrated
 from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def up(
     found = find_chosen_system(system, settings)
     if not servers and settings.database_url is None:
         _warn_of_other_data(found, settings)
+        asyncio.run(report_unmigrated(found, found.ports))
     is_split = split or workers > 1
     if is_split and not servers:
         check_can_split(found, settings, workers)

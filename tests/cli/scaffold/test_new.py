@@ -138,6 +138,18 @@ class TestService:
             assert fetch(at["gateway"] + "/items") == (200, [created])
             assert fetch(at["items"] + "/items") == (200, [created])
 
+    @pytest.mark.slow
+    def test_up_reports_tables_that_no_migration_creates(self, shop: Path) -> None:
+        add_service(shop, "items")
+        models = shop / "src/shop/services/items/models.py"
+        models.write_text(models.read_text().replace("    revision:", "    weight: Mapped[int | None]\n    revision:"))
+
+        with Command(shop, "up", "--free-ports") as up:
+            eventually(lambda: "Ctrl-C" in up.err, "the addresses")
+
+            assert "The migrations of items do not create items as declared." in up.err
+            assert 'portico migrate new items "' in up.err
+
     def test_does_not_start_with_a_consumer_that_is_not_declared(self, shop: Path) -> None:
         add_service(shop, "items")
         declaration = shop / "src/shop/services/items/__init__.py"
