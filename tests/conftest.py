@@ -6,9 +6,11 @@ time: once the run is older than that, slow tests that have not begun are skippe
 """
 
 import faulthandler
+import gc
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -25,8 +27,17 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # how long an ex
 hypothesis.settings.load_profile("untimed")
 
 
+MEMORY = "/dev/shm"  # noqa: S108  # the folder of Linux whose files are in memory
+NEEDED_MEMORY = 4 << 30
+"""Free bytes in memory that the temporary files of a run may take."""
+
+
 def pytest_configure() -> None:
     os.environ.setdefault(STARTED, str(time.time()))
+    if _has_memory_for_files():
+        # The databases of tests are created and deleted by the thousand, which a file system on a disk does slowly.
+        os.environ.setdefault("TMPDIR", MEMORY)
+        tempfile.tempdir = None  # read the variable again
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,6 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.relative_to(item.config.rootpath)
         item.add_marker(pytest.mark.xdist_group(f"{file}{' slow' if _is_slow(item) else ''}"))
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage less often: the tests and the imported modules, which stay, make each collection expensive."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -63,6 +81,15 @@ def _restore_log_configuration() -> Iterator[None]:
     for name, logger in _loggers().items():
         logger.level, logger.propagate, logger.disabled = loggers.get(name, (logging.NOTSET, True, False))
     logging.root.manager._clear_cache()  # of the levels that loggers have inherited
+
+
+def _has_memory_for_files() -> bool:
+    """Return whether MEMORY can hold temporary files, of which tests execute some."""
+    try:
+        found = os.statvfs(MEMORY)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize >= NEEDED_MEMORY and not found.f_flag & os.ST_NOEXEC
 
 
 def _states_of_loggers() -> dict[str, tuple[int, bool, bool]]:

@@ -207,7 +207,7 @@ async def run_service(
     background: bool = True,
     template: bool = True,
 ) -> AsyncIterator[RunningService]:
-    """Run `service` with a migrated database of its own.
+    """Run `service` with a migrated database of its own. Its scheduled jobs do not run: a test calls their functions.
 
     Args:
         service: the service.
@@ -216,7 +216,7 @@ async def run_service(
         system: the system that it belongs to; a system of this service alone by default.
         clock: the clock; a new one that stands still by default.
         channel: the way to other services; by default their addresses, where nothing listens.
-        background: whether jobs, relay and sagas run; otherwise the test runs them.
+        background: whether relay, sagas and the service's own background work run; otherwise the test runs them.
         template: whether its database is a copy of one that was migrated before; otherwise its start runs the migrations.
     """
     held = clock or ManualClock()
@@ -224,13 +224,13 @@ async def run_service(
     form = TokenFormat(issuer=whole.info.local_url, audience=whole.name)
     issuer = Issuer(held, form)
     settings = {**_settings(databases), **(variables or {})}
-    environment = Environment(settings)
     host = Host(
         whole,
-        environment,
+        Environment(settings),
         verifier_of=lambda _context: KeyVerifier(issuer, form, held),
         only=[whole.name_of(service)],
         background=background,
+        jobs=False,
         clock=held,
         channel=channel,
         broker=None,

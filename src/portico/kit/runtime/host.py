@@ -80,12 +80,12 @@ class Host:
         verifier_of: creates the verifier that all services without one of their own share; the argument is one of them.
         only: names of the services to run; None runs all.
         background: whether jobs, sagas, verifiers and messaging run; False for short commands.
+        jobs: whether scheduled jobs run too; False for tests.
         migrating: "upgrade" runs pending migrations, "require" raises an error if there are any.
         clock: the current time.
         logs: output of request lines; None writes none.
         channel: channel to the services of the system; None creates one from their addresses.
-        broker: opens the broker; by default the one that the settings name. With None, events stay in the outbox and
-            none are consumed.
+        broker: opens the broker that the settings name. With None, events stay in the outbox and none are consumed.
     """
 
     def __init__(  # noqa: PLR0913  # keyword arguments, most with a default
@@ -96,6 +96,7 @@ class Host:
         verifier_of: VerifierOf,
         only: Iterable[str] | None = None,
         background: bool = True,
+        jobs: bool = True,
         migrating: Migrating = "upgrade",
         clock: Clock | None = None,
         logs: Logs | None = None,
@@ -116,6 +117,7 @@ class Host:
         self._own: dict[str, ServiceSettings] = {}
         self._verifier_of = verifier_of
         self._background = background
+        self._jobs = jobs
         self._migrating: Migrating = migrating
         self._clock = clock or Clock()
         self._logs = logs
@@ -169,8 +171,9 @@ class Host:
             if context.service.sagas:
                 self._run_in_background(context.resource(SagaRunner).run(), f"sagas of {context.name}")
             self._run_in_background(context.verifier.run(), f"verifier of {context.name}")
-            jobs = JobRunner(context, context.database, (*KIT_JOBS, *context.service.jobs))
-            self._run_in_background(jobs.run(), f"jobs of {context.name}")
+            if self._jobs:
+                jobs = JobRunner(context, context.database, (*KIT_JOBS, *context.service.jobs))
+                self._run_in_background(jobs.run(), f"jobs of {context.name}")
             for each in context.service.background:
                 self._run_in_background(each(context), f"{each.__name__} of {context.name}")
 
