@@ -15,7 +15,7 @@ class ProductId(Identifier, prefix="prod"):
 
 
 class ReservationId(Identifier, prefix="rsv"):
-    """Id of a stock reservation, chosen by the service that reserves."""
+    """Id of a stock reservation. The reserving service chooses it."""
 
 
 StockKind = Literal["receipt", "adjustment", "reservation", "release", "shipment", "return"]
@@ -56,8 +56,8 @@ class ProductDeleted(Event, type="product.deleted", version=1, aggregate="produc
 class InventoryUpdated(Event, type="inventory.updated", version=1, aggregate="product_id"):
     """The stock of a product changed, or the reserved part of it.
 
-    One event may cover several changes that were committed together: `kinds` lists their reasons. `number` is the number
-    of the last ledger entry; an event with a smaller number is outdated.
+    One event may cover several changes that were committed together: `kinds` lists their reasons. `number` is the
+    number of the last ledger entry; an event with a smaller number is outdated.
     """
 
     product_id: ProductId
@@ -138,8 +138,8 @@ class CatalogClient(Client, service="catalog"):
             expires_in: seconds until the reservation expires; None for catalog's default.
 
         Raises:
-            Refused: 409 `insufficient_stock`, with the missing `items`; 409 `reservation_released`, the reservation was
-                released, possibly before this call.
+            Refused: 409 `insufficient_stock`, with the missing `items`; 409 `reservation_released` if the reservation
+                was released, possibly before this call.
         """
         lines = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items.items()]
         body = {"items": lines} if expires_in is None else {"items": lines, "expires_in": expires_in}
@@ -150,7 +150,7 @@ class CatalogClient(Client, service="catalog"):
         """Make the reservation permanent.
 
         Raises:
-            Refused: 409 `reservation_expired`, too little stock is left; 409 `reservation_released`.
+            Refused: 409 `reservation_expired` if too little stock is left; 409 `reservation_released`.
         """
         path, batch = f"{_path(reservation_id)}/confirm", "/inventory/reservations/confirm/batch"
         return await self.post(path, answer=ReservationSummary, batch=batch)

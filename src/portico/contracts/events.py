@@ -18,7 +18,7 @@ class ShowId(IntegerIdentifier):
 ShowStatus = Literal["UPCOMING", "ON_SALE", "SOLD_OUT", "CANCELLED", "COMPLETED"]
 
 OrphanRule = Literal["AVOID", "REFUSE"]
-"""Whether a choice of seats that leaves a single free seat is allowed (AVOID), or refused while there is another."""
+"""Rule for seats that leave a single free seat: AVOID allows them; REFUSE rejects them if there are other seats."""
 
 WaitingRoomMode = Literal["OFF", "ON", "AUTO"]
 

@@ -97,7 +97,7 @@ class EmailVerificationRequested(Event, type="email_verification.requested", ver
 class MailedTokenSeal:
     """Encryption of the tokens that users receive by mail, with a key derived from SERVICE_SECRET.
 
-    An event stays in outboxes, brokers, the event log and dead letters, where a token must not be readable.
+    Events are stored in outboxes, brokers, event logs and dead letters, in which a token must not be readable.
     """
 
     def __init__(self, service_secret: str) -> None:
@@ -115,8 +115,8 @@ class MailedTokenSeal:
 class IdentityClient(Client, service="identity"):
     """Fetch keys and revocations, validate tokens, redeem tickets. Raises VerificationUnavailable if identity is down.
 
-    Polling calls are sent about once a second even while the breaker is open. The breaker may stay open for a minute, but
-    tokens revoked since identity recovered must be refused within two seconds.
+    Polling calls are sent about once a second even while the breaker is open. The breaker may stay open for a minute,
+    but tokens that were revoked after identity's recovery must be refused within two seconds.
     """
 
     async def fetch_keys(self) -> object:
@@ -127,7 +127,7 @@ class IdentityClient(Client, service="identity"):
     async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
         """Return the revocations after the cursor `since`; all unexpired ones if None. For services only.
 
-        If there are none, identity waits up to `wait` seconds for one.
+        If there are none, identity waits up to `wait` seconds for the next one.
         """
         async with _unavailable_on_failure():
             page = await self.get(
@@ -182,7 +182,7 @@ class _Redeemed(Summary):
 
 @asynccontextmanager
 async def _unavailable_on_failure() -> AsyncIterator[None]:
-    """Convert failed calls to VerificationUnavailable. A 404 is a valid response and is raised as it is."""
+    """Convert failed calls to VerificationUnavailable. A 404 is a valid response and is raised unchanged."""
     try:
         yield
     except Refused as refused:

@@ -15,7 +15,7 @@ OrderStatus = Literal[
 """The status of an order. `cancelled` and `failed` are final and precede any shipment."""
 
 SOLD: tuple[OrderStatus, ...] = ("confirmed", "shipped", "delivered")
-"""The statuses in which the payment of an order is kept."""
+"""The statuses in which an order is paid and not refunded."""
 
 
 class OrderId(Identifier, prefix="ord"):

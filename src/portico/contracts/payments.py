@@ -91,7 +91,7 @@ class BookingPaymentRefunded(Event, type="booking_payment.refunded", version=1, 
 
 
 class PaymentSummary(Summary):
-    """A payment of an order or of a booking as other services see it. `amount` and `refunded` are decimal amounts in `currency`.
+    """A payment of an order or a booking as other services see it. Amounts are decimal amounts in `currency`.
 
     `processing` means that the outcome is unknown; callers must not draw conclusions from it.
     """
@@ -145,31 +145,31 @@ class PaymentsClient(Client, service="payments"):
     ) -> PaymentSummary:
         """Charge `amount` once per `key`; a repeat returns the payment's current state.
 
-        A repeat of a payment in status `processing` makes payments ask the provider. A refused charge is not an error: its
-        status is `failed`.
+        If the payment has status `processing`, a repeat makes payments query the provider. A refused charge is not an
+        error: its status is `failed`.
 
         Args:
             key: the idempotency key, 1 to 200 letters, digits and `-._~:/`; `void` takes the same key.
             user_id: the user who pays.
             amount: greater than zero.
             method: the provider's name for the payment method (`pm_ok` at the simulated one).
-            order_id: the order that is paid, or
+            order_id: the order that is paid; give either an order or a booking.
             booking_id: the booking that is paid.
 
         Raises:
-            Refused: 409 `voided`, the key was voided; 422 `payment_key_reused`, the key belongs to another charge.
+            Refused: 409 `voided` if the key was voided; 422 `payment_key_reused` if the key belongs to another charge.
         """
         purchase = {"order_id": order_id} if booking_id is None else {"booking_id": booking_id}
         body = {**_amount(amount), "key": key, **purchase, "user_id": user_id, "method": method}
         return await self.post("/payments", json=body, key=key, answer=PaymentSummary, batch="/payments/batch")
 
     async def void(self, key: str) -> VoidSummary:
-        """Cancel the charge of `key`, whether it was made, is in progress or has not been requested yet.
+        """Cancel the charge of `key`, whether it was made, is in progress or was not requested yet.
 
         When this returns, a charge that was made is refunded or being refunded, and a later charge is rejected.
 
         Raises:
-            Refused: 409 `charge_in_flight`, the outcome of the charge is unknown; retry after `retry_after` seconds.
+            Refused: 409 `charge_in_flight` if the outcome of the charge is unknown; retry after `retry_after` seconds.
         """
         return await self.put(f"/payments/voids/{quote(key, safe='')}", answer=VoidSummary)
 
@@ -177,7 +177,7 @@ class PaymentsClient(Client, service="payments"):
         """Refund `amount`, or the whole remainder, once per `key`.
 
         Raises:
-            Refused: 409 `refund_exceeds_charge`, less than that is left; 409 `not_refundable`, nothing was charged.
+            Refused: 409 `refund_exceeds_charge` if less than that is left; 409 `not_refundable` if nothing was charged.
         """
         body = {"key": key, **(_amount(amount) if amount else {})}
         return await self.post(f"/payments/{payment_id}/refunds", json=body, key=key, answer=RefundSummary)

@@ -112,7 +112,7 @@ class HoldSummary(Summary):
 
 
 class Availability(Summary):
-    """How many places of a show are neither held nor sold nor blocked, and how many are held or sold."""
+    """Number of places of a show that are available (not held, sold or blocked), and number of held or sold places."""
 
     event_id: ShowId
     available: int
@@ -120,7 +120,7 @@ class Availability(Summary):
 
 
 class SeatingClient(Client, service="seating"):
-    """Take holds for users, claim and sell them, return places. Calls that change something are idempotent."""
+    """Take holds for users, claim and sell them, return places. Calls that change data are idempotent."""
 
     async def availability(self, event_ids: Iterable[ShowId]) -> dict[ShowId, Availability]:
         """Return the availability of these shows. Unknown ones are left out."""
@@ -135,17 +135,17 @@ class SeatingClient(Client, service="seating"):
     async def apply_layout(
         self, event_id: ShowId, sections: Sequence[SectionPlan], price: Money, *, revision: int
     ) -> Availability:
-        """Replace the sections and prices of a show by those of its next revision. Places that are in use must remain.
+        """Replace the sections and prices of a show by those of its next revision. Used places must remain.
 
         Args:
             event_id: the show.
             sections: its sections.
-            price: of a place in a section without a price, in the show's currency.
+            price: price of a place in a section without its own price, in the show's currency.
             revision: the next revision of the show.
 
         Raises:
-            Refused: 409 `seats_in_use`, the new layout has fewer places than are held, sold or blocked;
-                `currency_in_use`, the currency is another one and places are held or sold.
+            Refused: 409 `seats_in_use` if the new layout has fewer places than are held, sold or blocked;
+                `currency_in_use` if the currency changes while places are held or sold.
         """
         body = {
             "sections": [each.model_dump(mode="json") for each in sections],
@@ -159,12 +159,12 @@ class SeatingClient(Client, service="seating"):
         """Close a show that is about to be deleted, so that no place can be held. Only a later revision reopens it.
 
         Raises:
-            Refused: 409 `event_in_use`, a place is held or sold.
+            Refused: 409 `event_in_use` if a place is held or sold.
         """
         await self.delete(f"/inventory/{event_id}/layout", params={"revision": revision})
 
     async def take_hold(self, hold_id: HoldId, event_id: ShowId, user_id: UserId, **wanted: Any) -> HoldSummary:
-        """Hold places for a user under an id that the caller chose.
+        """Hold places for a user, with an id that the caller chose.
 
         Args:
             hold_id: the id of the new hold.
@@ -183,30 +183,30 @@ class SeatingClient(Client, service="seating"):
         return await self.get(_path_of_user(event_id, user_id, hold_id), answer=HoldSummary)
 
     async def release(self, hold_id: HoldId, event_id: ShowId, *, user_id: UserId) -> None:
-        """Release an active hold of this user, whose places are free again.
+        """Release an active hold of this user. Its places become free.
 
         Raises:
-            Refused: 409 `hold_in_use`, it is being paid; `hold_used`, its places are sold.
+            Refused: 409 `hold_in_use` while it is being paid; `hold_used` if its places are sold.
         """
         await self.delete(_path_of_user(event_id, user_id, hold_id))
 
     async def claim(self, hold_id: HoldId, event_id: ShowId, *, booking_id: str, user_id: UserId) -> HoldSummary:
-        """Claim an active hold for a booking that is being paid. Until it is released or sold it does not expire.
+        """Claim an active hold for a booking that is being paid. It does not expire until it is released or sold.
 
         Raises:
-            Refused: 404 `hold_not_found`, there is none of this user; 409 `hold_expired`, `hold_in_use`, `hold_used`.
+            Refused: 404 `hold_not_found` if this user has no such hold; 409 `hold_expired`, `hold_in_use`, `hold_used`.
         """
         return await self._claimed(event_id, hold_id, "claim", {"booking_id": booking_id, "user_id": user_id})
 
     async def release_claim(self, hold_id: HoldId, event_id: ShowId, *, booking_id: str, keep: bool) -> HoldSummary:
-        """Give a claimed hold back: to its user for `HOLD_GRACE` at least (`keep`), or to the public."""
+        """Release the claim: return the hold to its user for at least `HOLD_GRACE` (`keep`), or free its places."""
         return await self._claimed(event_id, hold_id, "release", {"booking_id": booking_id, "keep": keep})
 
     async def sell(self, hold_id: HoldId, event_id: ShowId, *, booking_id: str) -> HoldSummary:
         """Mark the places of a claimed hold as sold to the booking.
 
         Raises:
-            Refused: 409 `hold_lost`, the hold is not claimed by this booking; 409 `event_cancelled`.
+            Refused: 409 `hold_lost` if the hold is not claimed by this booking; 409 `event_cancelled`.
         """
         return await self._claimed(event_id, hold_id, "sale", {"booking_id": booking_id})
 
@@ -219,7 +219,7 @@ class SeatingClient(Client, service="seating"):
             hold_id: the hold that was sold.
             event_id: the show.
             booking_id: the booking that it was sold to.
-            key: names this return; a repeat with the same key changes nothing.
+            key: idempotency key of this return; a repeat with the same key changes nothing.
             places: each `{"seat_id": …}` or, in a standing section, `{"section": …}`.
         """
         body = {"booking_id": booking_id, "key": key, "places": list(places)}

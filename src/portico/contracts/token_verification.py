@@ -42,8 +42,8 @@ def verifier_for(
         system: the system whose tokens are verified.
         settings: how tokens are verified, and their issuer.
         public: calls without a token, for public endpoints.
-        own: calls with the process's own service token, for endpoints that are for services only.
-        broadcasts: delivers revocations to a verifier with public keys; the other kind does not use it.
+        own: calls with the process's own service token, for endpoints for services only.
+        broadcasts: delivers revocations to a verifier with public keys; a verifier that asks identity does not use it.
         clock: source of the time.
     """
     if not has_identity(system):
@@ -73,7 +73,7 @@ def has_identity(system: System) -> bool:
 class RejectingVerifier:
     """Verifier of a system without identity: it rejects every token."""
 
-    async def verify(self, token: str) -> Principal:  # noqa: ARG002 whatever it says
+    async def verify(self, token: str) -> Principal:  # noqa: ARG002 every token is rejected
         """Raise InvalidToken."""
         raise InvalidToken("bad_signature", "no service of this system issues tokens")
 
@@ -82,7 +82,7 @@ class RejectingVerifier:
     def recall(self, fingerprint: bytes, token: str | None = None) -> None:
         """Return None: no token is valid."""
 
-    async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 whatever it says
+    async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 every ticket is rejected
         """Raise InvalidToken."""
         raise InvalidToken("malformed", "no service of this system issues tickets")
 
@@ -91,7 +91,7 @@ class RejectingVerifier:
 
 
 class _Identity:
-    """Identity for verifiers. Public endpoints are called without a token, so that they do not wait for one."""
+    """Access to identity for verifiers. Public endpoints are called without a token, so that no token is awaited."""
 
     def __init__(self, public: IdentityClient, own: IdentityClient) -> None:
         self._public = public
