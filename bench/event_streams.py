@@ -28,7 +28,7 @@ from portico.kit.auth.access import SignedIn
 from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
 from portico.kit.foundation.clock import Clock
-from portico.kit.http.context import provided
+from portico.kit.http.context import inject
 from portico.kit.http.event_stream import EventStreams, format_event, open_event_streams
 from portico.kit.http.event_stream_response import EventStream, EventStreamRequest
 from portico.kit.http.router import Router
@@ -45,7 +45,7 @@ LIMIT = 16_384  # bytes for each reader
 MANY = 1_000_000
 
 router = Router(prefix="/rooms")
-Streams = Annotated[EventStreams, provided(EventStreams)]
+Streams = Annotated[EventStreams, inject(EventStreams)]
 
 
 @router.get("/{room}", streams=True)

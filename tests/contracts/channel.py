@@ -14,12 +14,12 @@ from structlog.testing import capture_logs
 
 from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.channel import (
-    AnswerTooLarge,
     BreakerOpen,
     CallTimedOut,
     Channel,
     ConnectionLost,
     Outgoing,
+    ResponseTooLarge,
     Saturated,
     Unreachable,
 )
@@ -119,7 +119,7 @@ class ChannelContract(ABC):
     def reach(self, callee: Any, **limits: Any) -> AbstractAsyncContextManager[Channel]:
         """Return a channel on which `callee` is the service "callee", and the service "dead" does not run.
 
-        Limits are `max_in_flight`, `answer_limit` and `config`, as the channels take them.
+        Limits are `max_in_flight`, `response_limit` and `config`, as the channels take them.
         """
 
     @pytest.fixture
@@ -222,13 +222,13 @@ class ChannelContract(ABC):
 
     @pytest.mark.parametrize("path", ["/echo", "/endless"])
     async def test_a_response_beyond_the_limit_is_rejected(self, callee: Callee, path: str) -> None:
-        async with self.reach(callee, answer_limit=20) as channel:
-            with pytest.raises(AnswerTooLarge):
+        async with self.reach(callee, response_limit=20) as channel:
+            with pytest.raises(ResponseTooLarge):
                 await channel.send(calling(path))
 
     async def test_an_abandoned_stream_ends(self, callee: Callee) -> None:
-        async with self.reach(callee, answer_limit=2000) as channel:
-            with pytest.raises(AnswerTooLarge):
+        async with self.reach(callee, response_limit=2000) as channel:
+            with pytest.raises(ResponseTooLarge):
                 await channel.send(calling("/endless"))
             await callee.disconnected.wait()
 

@@ -13,7 +13,7 @@ from portico.drill import DrillSettings
 from portico.drill.distributed import run_on_servers
 from portico.drill.fault_schedule import feasible_kinds
 from portico.drill.faults import ALL_FAULTS
-from portico.drill.faults.plan import GATHERED
+from portico.drill.faults.plan import BATCH_SITES
 from portico.drill.part_processes import Worker
 from portico.drill.private_servers import DATABASE, start_private_servers
 from portico.kit.runtime.signals import INTERRUPTED
@@ -55,7 +55,9 @@ class TestCommerce:
 
         assert [*report.breaches, *report.history] == []
         assert report.outcomes.total() == ORDERS
-        by_schedule = {what: number for what, number in report.injected.items() if what.split(":")[0] not in GATHERED}
+        by_schedule = {
+            what: number for what, number in report.injected.items() if what.split(":")[0] not in BATCH_SITES
+        }
         assert by_schedule == {
             "PostgreSQL: all connections terminated": 1,
             "PostgreSQL: killed and restarted": 1,
@@ -64,7 +66,7 @@ class TestCommerce:
             "catalog: killed": 1,
         }
         assert report.crashes == 1 + report.injected["cohort: crash"] + report.injected["batch: crash"]
-        assert report.points > ORDERS  # those inside gathered calls and cohorts
+        assert report.points > ORDERS  # those inside batched calls and cohorts
         assert all(report.checked.values())
 
 

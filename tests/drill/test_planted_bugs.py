@@ -27,7 +27,7 @@ from portico.systems.ticketing import ticketing
 
 ORDERS = DrillSettings(orders=24, seed=1, faults=("slow",), rate=0.01)
 BUYERS = replace(ORDERS, seats=20)
-GATHERED = replace(ORDERS, orders=60, faults=("drop", "timeout"), rate=0.3, sites=("item",))
+BATCH_ITEMS = replace(ORDERS, orders=60, faults=("drop", "timeout"), rate=0.3, sites=("item",))
 SEEDS = 4
 """Seeds that are tried. A bug has no effect in a run whose users never meet, for example in the waiting list."""
 EVERY_MAIL = "each mail about an order is sent once"
@@ -90,7 +90,7 @@ OF_COMMERCE = [
     Bug(
         "a lost charge that is recorded as done",
         commerce,
-        GATHERED,
+        BATCH_ITEMS,
         frozenset({"the amount kept is the total of the sold orders"}),
         "0 is kept",
         calling("orders", TrustingChannel),
@@ -99,7 +99,7 @@ OF_COMMERCE = [
     Bug(
         "a lost charge that is repeated under another key",
         commerce,
-        GATHERED,
+        BATCH_ITEMS,
         frozenset({"no order is charged twice"}),
         "the provider charged it 2 times",
         calling("orders", RekeyingChannel),
@@ -216,7 +216,7 @@ OF_TICKETING = [
     Bug(
         "a lost charge that is repeated under another key",
         ticketing,
-        replace(GATHERED, seats=80),
+        replace(BATCH_ITEMS, seats=80),
         frozenset({"no booking is charged twice"}),
         "",
         calling("bookings", RekeyingChannel),

@@ -11,7 +11,7 @@ from portico.gateway.upstreams.connection_pool import ConnectionPool
 from portico.gateway.upstreams.http import open_session
 from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.directory import Directory
-from portico.kit.calls.errors import AnswerInvalid, CallFailed, CallTimedOut, ConnectionLost, Unreachable
+from portico.kit.calls.errors import CallFailed, CallTimedOut, ConnectionLost, ResponseInvalid, Unreachable
 from portico.testing.clock import ManualClock
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -133,11 +133,11 @@ class TestAnswers:
             ([b"HTTP/1.1 200", None], ConnectionLost),
             ([OK + b"content-length: 9\r\n\r\nhello", None], ConnectionLost),
             ([OK + b"transfer-encoding: chunked\r\n\r\n9\r\nhello", None], ConnectionLost),
-            ([b"SSH-2.0-OpenSSH\r\n"], AnswerInvalid),
-            ([OK + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello"], AnswerInvalid),
-            ([OK + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"], AnswerInvalid),
-            ([b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"], AnswerInvalid),
-            ([OK + b"x: " + b"y" * 70_000 + b"\r\n\r\n"], AnswerInvalid),
+            ([b"SSH-2.0-OpenSSH\r\n"], ResponseInvalid),
+            ([OK + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello"], ResponseInvalid),
+            ([OK + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"], ResponseInvalid),
+            ([b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"], ResponseInvalid),
+            ([OK + b"x: " + b"y" * 70_000 + b"\r\n\r\n"], ResponseInvalid),
         ],
     )
     async def test_an_incomplete_or_invalid_response_is_a_failure(

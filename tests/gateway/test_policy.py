@@ -5,7 +5,17 @@ from tests.gateway.requests import DEFAULT, NOW, ROUTES, SIGN_IN, a_head, a_poli
 
 from portico.gateway.client_address import ClientNetworks, TrustedProxies
 from portico.gateway.cors import Cors
-from portico.gateway.decisions import ANONYMOUS, Caller, Forward, Matched, Own, PolicyInputs, Preflight, Refuse, Upgrade
+from portico.gateway.decisions import (
+    ANONYMOUS,
+    Caller,
+    Forward,
+    MatchedRequest,
+    OwnPage,
+    PolicyInputs,
+    Preflight,
+    Refuse,
+    Upgrade,
+)
 from portico.gateway.limits import Verdict
 from portico.gateway.policy import OperatorPages, Policy
 from portico.gateway.request_head import Header
@@ -47,7 +57,7 @@ class TestRouting:
         assert isinstance(decision, Upgrade)
 
     def test_the_gateways_own_pages_take_precedence(self) -> None:
-        assert a_policy().decide(a_head(path=b"/health/ready"), NOW) == Own("ready")
+        assert a_policy().decide(a_head(path=b"/health/ready"), NOW) == OwnPage("ready")
         assert refused(a_policy().decide(a_head("POST", b"/health"), NOW)) == (405, "method_not_allowed")
 
     def test_an_undefined_rate_is_refused_at_the_start(self) -> None:
@@ -92,15 +102,15 @@ class TestOperatorPages:
 
     @pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::7"])
     def test_a_client_of_the_networks_reads_them(self, peer: str) -> None:
-        assert self.decide(peer=peer) == Own("ready")
+        assert self.decide(peer=peer) == OwnPage("ready")
 
     def test_another_client_needs_the_permission(self) -> None:
         assert refused(self.decide(peer="203.0.113.7")) == (401, "unauthorized")
         assert refused(self.decide(TOKEN, caller=known("orders:read"))) == (403, "permission_missing")
-        assert self.decide(TOKEN, caller=known("gateway:read")) == Own("ready")
+        assert self.decide(TOKEN, caller=known("gateway:read")) == OwnPage("ready")
 
     def test_the_client_behind_a_trusted_proxy_counts(self) -> None:
-        assert self.decide(self.FORWARDED, peer="10.9.9.9") == Own("ready")
+        assert self.decide(self.FORWARDED, peer="10.9.9.9") == OwnPage("ready")
         assert refused(self.decide((b"x-forwarded-for", b"203.0.113.7"), peer="10.9.9.9")) == (401, "unauthorized")
 
     @pytest.mark.parametrize("name", [b"x-forwarded-for", b"forwarded"])
@@ -108,7 +118,7 @@ class TestOperatorPages:
         assert refused(self.decide((name, b"10.1.2.3"), peer="10.1.2.3")) == (401, "unauthorized")
 
     def test_the_other_own_pages_are_open(self) -> None:
-        assert a_policy(operator_pages=self.PAGES).decide(a_head(path=b"/health"), NOW) == Own("health")
+        assert a_policy(operator_pages=self.PAGES).decide(a_head(path=b"/health"), NOW) == OwnPage("health")
 
 
 class TestRetries:
@@ -175,8 +185,8 @@ class TestCallers:
         stream = policy.match(a_head(WEBSOCKET, b"/ws", query=b"a=1&ticket=xyz"))
         page = policy.match(a_head("GET", b"/auth/me", query=b"ticket=xyz"))
 
-        assert isinstance(stream, Matched)
-        assert isinstance(page, Matched)
+        assert isinstance(stream, MatchedRequest)
+        assert isinstance(page, MatchedRequest)
         assert (stream.ticket, page.ticket) == (True, False)
         assert isinstance(policy.settle(stream, PolicyInputs(Caller("ticket")), NOW), Upgrade)
 
@@ -193,14 +203,14 @@ class TestRates:
     def test_a_known_caller_is_counted_by_its_subject(self) -> None:
         matched = a_policy().match(a_head("GET", b"/auth/me", TOKEN))
 
-        assert isinstance(matched, Matched)
+        assert isinstance(matched, MatchedRequest)
         assert matched.rate_limit_key(known(subject="user_7")) == "default:user_7"
         assert matched.rate_limit_key(Caller("anonymous")) == "default:@203.0.113.7"
 
     def test_sign_in_is_counted_by_address_even_for_a_known_caller(self) -> None:
         matched = a_policy().match(a_head("POST", b"/login", TOKEN))
 
-        assert isinstance(matched, Matched)
+        assert isinstance(matched, MatchedRequest)
         assert matched.rate == SIGN_IN
         assert matched.rate_limit_key(known()) == "sign_in:@203.0.113.7"
 
@@ -211,14 +221,14 @@ class TestRates:
         through = policy.match(a_head("GET", b"/products", forwarded, peer="10.0.0.2"))
         forged = policy.match(a_head("GET", b"/products", forwarded, peer="203.0.113.7"))
 
-        assert isinstance(through, Matched)
-        assert isinstance(forged, Matched)
+        assert isinstance(through, MatchedRequest)
+        assert isinstance(forged, MatchedRequest)
         assert (through.client, forged.client) == ("198.51.100.9", "203.0.113.7")
 
     def test_an_ipv6_client_is_counted_by_its_64_network(self) -> None:
         matched = a_policy().match(a_head(peer="2001:db8:1:2:3:4:5:6"))
 
-        assert isinstance(matched, Matched)
+        assert isinstance(matched, MatchedRequest)
         assert matched.rate_limit_key(Caller("anonymous")) == "default:@2001:db8:1:2::/64"
 
 

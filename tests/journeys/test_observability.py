@@ -100,7 +100,7 @@ async def observe(folder: Path) -> Observed:
 
 
 async def observe_simultaneous_orders(folder: Path) -> Observed:
-    """Place orders at the same moment in a running system until calls of their sagas have been gathered."""
+    """Place orders at the same moment in a running system until calls of their sagas have been batched."""
     observed = Observed()
     async with collector(observed) as endpoint:
         variables = {"DATA_DIR": str(folder), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}

@@ -20,7 +20,7 @@ CurrencyCode Event EventId Forbidden FromService Identifier IntegerIdentifier In
 NumberedPage OnBehalf OneLine Page PreconditionFailed Principal Problem PublicRead Reader Reads Repository RequestClient Router Saga SagaState Schema
 Seconds Secret Service ServiceContext ServiceSettings SignedIn Slice Socket Step StepPending Summary System TableRules
 TooManyRequests Unauthorized Unavailable UndoReason UnitOfWork Unprocessable UserId Window Work consumes
-get_logger hours identifier job minutes newest_first numbered_list permitted provided revision seconds
+get_logger hours identifier inject job minutes newest_first numbered_list permitted revision seconds
 """
 
 

@@ -57,13 +57,13 @@ def drill(
     """Order or book while faults occur, wait until all work is done, and check that nothing was lost, oversold or charged twice.
 
     The system runs in this process, on the embedded backends, in a temporary folder. Faults occur at commits,
-    publications, deliveries, calls between services, single items of gathered calls and cohorts of sagas. A service
+    publications, deliveries, calls between services, single items of batched calls and cohorts of sagas. A service
     that crashes is restarted. The same seed gives the same faults.
 
     With --on servers each part runs in its own process, on private PostgreSQL, Redis and RabbitMQ servers.
     crash: a process is killed (SIGKILL); drop: PostgreSQL, RabbitMQ or Redis is killed and restarted; database: all
     connections are terminated; slow: a process is paused for one second. Of these, crash, drop and slow occur inside
-    gathered calls and cohorts of sagas too, at a fifth of the rate. duplicate, reorder and timeout cannot be
+    batched calls and cohorts of sagas too, at a fifth of the rate. duplicate, reorder and timeout cannot be
     caused on servers and are left out there: they follow from the others.
     """
     from rich.console import Console

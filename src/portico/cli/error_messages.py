@@ -38,11 +38,11 @@ def user_message(error: Exception) -> Message | None:
     from portico.kit.data.migrations import NotMigrated
     from portico.kit.data.provisioning import DatabaseMissing
     from portico.kit.runtime.databases import DatabaseUnusable
+    from portico.kit.runtime.declaration_check import Undeclared
     from portico.kit.runtime.serving import AddressRefused, PortTaken
     from portico.kit.runtime.system import NoSuchService
     from portico.kit.runtime.system_loader import NoSuchSystem
     from portico.kit.runtime.tls import CertificateUnusable
-    from portico.kit.runtime.undeclared import Undeclared
     from portico.services.identity.errors import KeyDecryptionFailed
 
     message: Message | None = None

@@ -11,7 +11,7 @@ from portico.kit.foundation.errors import CommandError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from portico.gateway.decisions import Caller, Decision, Explanation, Matched
+    from portico.gateway.decisions import Caller, Decision, Explanation, MatchedRequest
     from portico.gateway.request_head import Header, RequestHead
     from portico.gateway.routes import Route
     from portico.kit.runtime.system import System
@@ -96,19 +96,19 @@ async def _decide(head: "RequestHead", system: str | None) -> ExplainedRequest:
     """Return the decision of the gateway of `system`. Raises NoSuchSystem, SettingsError."""
     from portico.cli.environment import current_settings, find_chosen_system
     from portico.gateway import policy_of
-    from portico.gateway.decisions import Matched, PolicyInputs
+    from portico.gateway.decisions import MatchedRequest, PolicyInputs
     from portico.kit.foundation.clock import Clock
 
     settings = current_settings()
     found = find_chosen_system(system, settings)
     policy, now = policy_of(found, settings), Clock().now().timestamp()
     matched = policy.match(head)
-    caller = await _resolve_caller(matched, found, settings) if isinstance(matched, Matched) else None
+    caller = await _resolve_caller(matched, found, settings) if isinstance(matched, MatchedRequest) else None
     explanation = policy.explain(head, now, None if caller is None else PolicyInputs(caller))
     return ExplainedRequest(found.name, head, explanation)
 
 
-async def _resolve_caller(matched: "Matched", system: "System", settings: "Settings") -> "Caller":
+async def _resolve_caller(matched: "MatchedRequest", system: "System", settings: "Settings") -> "Caller":
     """Return the caller. Identity verifies the token, because it knows at once of a session that has ended."""
     from portico.cli.environment import read_environment
     from portico.contracts.token_settings import TokenSettings

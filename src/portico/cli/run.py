@@ -53,7 +53,7 @@ def serve(
     from portico.cli.process import Process
     from portico.cli.process import run as run_loop
     from portico.kit.runtime.serving import local_address, ports_of
-    from portico.kit.runtime.signals import stop_requested
+    from portico.kit.runtime.signals import stop_on_signals
     from portico.kit.runtime.system import GATEWAY
 
     # The gateway keeps its declared port: it is part of the tokens' default issuer, on which all processes must agree.
@@ -74,7 +74,7 @@ def serve(
         print_administrator(new_administrator(composition))
 
     async def serve_until_stopped() -> int:
-        with stop_requested() as stop:
+        with stop_on_signals() as stop:
             await process.serve(stop, ready=ready)
         return 0
 

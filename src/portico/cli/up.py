@@ -158,7 +158,7 @@ def run_together(system: "System", environment: "Environment", sockets: "Mapping
     from portico.cli.banner import new_administrator, print_system
     from portico.cli.process import Process, run
     from portico.kit.runtime.serving import ports_of
-    from portico.kit.runtime.signals import stop_requested
+    from portico.kit.runtime.signals import stop_on_signals
 
     moved = system.with_ports(ports_of(sockets))
     process = Process(moved, environment, sockets)
@@ -168,7 +168,7 @@ def run_together(system: "System", environment: "Environment", sockets: "Mapping
         print_system(moved, composition.host.settings, new_administrator(composition))
 
     async def serve() -> int:
-        with stop_requested() as stop:
+        with stop_on_signals() as stop:
             await process.serve(stop, ready=ready)
         return 0
 
@@ -279,7 +279,7 @@ class _SplitSystem:
         }
 
     async def serve(self) -> int:
-        from portico.kit.runtime.signals import USER_ERROR, stop_requested
+        from portico.kit.runtime.signals import USER_ERROR, stop_on_signals
         from portico.kit.runtime.supervisor import supervise_all
         from portico.kit.telemetry.logs import Logs
 
@@ -292,7 +292,7 @@ class _SplitSystem:
                 each.kill()
 
         try:
-            with stop_requested(at_once=kill) as stop:
+            with stop_on_signals(at_once=kill) as stop:
                 started = await supervise_all(everything, stop)
                 await self._stop()
             return 0 if started else USER_ERROR

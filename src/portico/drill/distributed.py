@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from portico.drill.databases import DrillDatabases
-from portico.drill.fault_schedule import GATHERED_SHARE, ScheduledFault, feasible_kinds, schedule_faults
+from portico.drill.fault_schedule import BATCH_FAULT_SHARE, ScheduledFault, feasible_kinds, schedule_faults
 from portico.drill.faults.processes import ProcessFaults
 from portico.drill.part_processes import PartFailed, PartProcess, Worker, gateway_url, run_parts
 from portico.drill.private_servers import PrivateServers, start_private_servers
@@ -88,7 +88,7 @@ async def run_on_servers(
     started_at = time.monotonic()
     report = Report(drill.seed, points=drill.orders)
     scenario = scenario_of(system, drill, concurrency=_CONCURRENT_ACTIONS)
-    inside = ProcessFaults(str(folder), drill.seed, feasible_kinds(drill.faults), drill.rate * GATHERED_SHARE)
+    inside = ProcessFaults(str(folder), drill.seed, feasible_kinds(drill.faults), drill.rate * BATCH_FAULT_SHARE)
     variables = {**_settings(servers, folder), **scenario.settings, **inside.variables}
     async with run_parts(system, worker, variables, folder) as (running, parts), _open_channel(running) as channel:
         described = await scenario.set_up(channel, variables)

@@ -9,8 +9,8 @@ from portico.drill.faults.plan import Kind
 
 DEFAULT_RATE: Final = 0.15
 """The default share of orders after which a fault occurs. It is high because there are few places for such faults."""
-GATHERED_SHARE: Final = 0.2
-"""The share of this rate at which faults occur inside gathered calls and cohorts, for which there are many places."""
+BATCH_FAULT_SHARE: Final = 0.2
+"""The share of this rate at which faults occur inside batched calls and cohorts, for which there are many places."""
 
 _WEIGHTS: Mapping[Kind, float] = {"crash": 4, "drop": 2, "database": 1, "slow": 1}
 _DESCRIPTIONS: Mapping[Kind, str] = {

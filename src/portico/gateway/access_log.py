@@ -1,4 +1,4 @@
-"""Access record: what the gateway reports about each request when it is over."""
+"""Access record: the gateway's report about each finished request."""
 
 import enum
 from dataclasses import dataclass
@@ -53,14 +53,14 @@ class ResponseCounter(Protocol):
     """Counts complete responses of one route with one status."""
 
     def add(self, seconds: float, upstream_seconds: float) -> None:
-        """Count one, with the times that its record would have."""
+        """Count one response, with the times that its access record would have."""
 
 
 class AccessObserver(Protocol):
     """Receives the record of each request."""
 
     def counter(self, method: str, route: str, service: str, status: int) -> ResponseCounter | None:
-        """Return what counts such responses at less cost than `record`; None if each needs its record."""
+        """Return a counter of such responses that costs less than `record`; None if each response needs its record."""
 
     def record(self, access: AccessRecord) -> None:
         """Record one finished request."""

@@ -26,7 +26,7 @@ from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
-from portico.kit.http.request_body import BodyIntake
+from portico.kit.http.request_body import BodyLimits
 from portico.kit.runtime.shutdown import ShutdownStack
 from portico.kit.runtime.system import System
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
@@ -38,7 +38,7 @@ from portico.kit.telemetry.process_stats import LoopLag
 from portico.kit.telemetry.traces import Tracing
 
 NAME = "gateway"
-# Shorter than the default: few requests probe an instance, so a recovered one is found within seconds.
+# Shorter than the default, so that a recovered instance is found within seconds. Only few requests probe an instance.
 BREAKER = BreakerConfig(open_for=1.0, max_open_for=10.0)
 
 
@@ -116,7 +116,7 @@ class Gateway:
         return type("GatewayConnection", (FastConnection,), {"plane": self._fast})
 
     def stop(self) -> None:
-        """Begin to shut down: become unready and end event streams and WebSockets. Requests in flight finish."""
+        """Begin to shut down: become unready, and end event streams and WebSockets. Requests in flight continue."""
         self.health.stopping = True
         if self._proxy is not None:
             self._proxy.stop()
@@ -159,7 +159,7 @@ class Gateway:
                 self._settings.max_requests,
                 self._settings.max_streams,
                 self._settings.max_client_share,
-                BodyIntake.of(self._settings, margin=0.0),
+                BodyLimits.of(self._settings, margin=0.0),
             ),
         )
         if self._background:
@@ -173,7 +173,7 @@ class Gateway:
             "Requests that were forwarded without the ASGI plane",
             lambda: fast.forwarded,
         )
-        self._start(asyncio.create_task(fast.sweep.run(), name="gateway-time-limits"))
+        self._start(asyncio.create_task(fast.time_limits.run(), name="gateway-time-limits"))
 
     async def _upstreams(self) -> dict[str, Upstream]:
         """Return the upstream of each service: direct calls for services in this process, HTTP for the others."""
@@ -199,7 +199,9 @@ class Gateway:
         url = self._settings.redis_url
         if url is None:
             return MemoryLimiter(self._clock)
-        from portico.gateway.redis_limits import RedisLimiter  # the embedded start does without the client library
+        from portico.gateway.redis_limits import (
+            RedisLimiter,  # a start without Redis does not import its client library
+        )
 
         prefix = f"{self._system.name}:{NAME}"
         return RedisLimiter.to(url, self._clock, prefix=prefix, on_fallback=self._gateway_metrics.count_fallback)

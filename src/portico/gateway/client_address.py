@@ -46,13 +46,13 @@ class TrustedProxies:
         return client
 
     def is_forwarded(self, peer: str, fields: Fields) -> bool:
-        """Return whether the request came through a proxy that is not trusted, so that its client is not known."""
+        """Return whether the request came through an untrusted proxy, so that its client is unknown."""
         named = fields.get(b"x-forwarded-for") is not None or fields.get(b"forwarded") is not None
         return named and not self.trusts(peer)
 
 
 class ClientNetworks:
-    """Networks of clients."""
+    """Set of networks of clients."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = tuple(ip_network(network, strict=False) for network in networks)

@@ -1,4 +1,4 @@
-"""CORS: which other origins a browser lets call the gateway (Fetch standard, CORS protocol)."""
+"""CORS: the origins from which a browser may call the gateway (Fetch standard, CORS protocol)."""
 
 from collections.abc import Iterable
 
@@ -38,11 +38,12 @@ class Cors:
     def response_headers(self, headers: Iterable[Header], *, any_origin: bool = False) -> list[Header]:
         """Return the CORS headers of the response to a request with these headers.
 
-        Every response has `Vary: Origin`, also if the request has no Origin: a shared cache would mix them up.
+        Every response has `Vary: Origin`, even if the request has no Origin. Otherwise a shared cache would mix them
+        up.
 
         Args:
             headers: The headers of the request.
-            any_origin: Whether other origins may read the response too, without credentials.
+            any_origin: Whether any other origin may read the response, without credentials.
         """
         others = ANY_ORIGIN if any_origin else ()
         if not self._origins:

@@ -40,14 +40,14 @@ class PolicyInputs:
 
 
 @dataclass(slots=True)
-class Matched:
-    """A valid request that has a route. The caller and the rate limit are not checked yet.
+class MatchedRequest:
+    """A valid request with a route. The caller and the rate limit are not checked yet.
 
     Args:
         token: The bearer token of the request.
         client: The client's address: the connection's peer, or the client that a trusted proxy reports.
         rate: The rate that applies.
-        page: The gateway's own page that the route names, if it is one.
+        page: The gateway's own page to which the route leads, if any.
     """
 
     route: Route
@@ -59,7 +59,7 @@ class Matched:
     page: str | None = None
 
     def rate_limit_key(self, caller: Caller) -> str:
-        """Return the key that the rate limit counts: the caller if known, otherwise the client's address."""
+        """Return the key for counting against the rate: the caller if known, otherwise the client's address."""
         if caller.principal is not None and self.rate.scope == "caller":
             return f"{self.rate.name}:{caller.principal.subject}"
         return f"{self.rate.name}:@{address_key(self.client)}"
@@ -72,7 +72,7 @@ class Forward:
     Args:
         timeout: Seconds until the response must have begun.
         body_limit: Maximum size of the request body in bytes.
-        is_repeatable: The request is safe and has no body, so another instance may be tried if one fails.
+        is_repeatable: Whether the request is safe and has no body, so another instance may be tried if one fails.
     """
 
     route: Route
@@ -100,7 +100,7 @@ class Refuse:
 
 
 @dataclass(slots=True)
-class Own:
+class OwnPage:
     """Respond with one of the gateway's own pages: health, metrics, API documents."""
 
     name: str
@@ -113,7 +113,7 @@ class Preflight:
     headers: list[Header]
 
 
-Decision = Forward | Upgrade | Refuse | Own | Preflight
+Decision = Forward | Upgrade | Refuse | OwnPage | Preflight
 
 
 @dataclass(slots=True)

@@ -1,8 +1,18 @@
-"""Reasons of a decision, as sentences for `portico explain`."""
+"""Reasons for a decision, as sentences for `portico explain`."""
 
 from collections.abc import Iterator
 
-from portico.gateway.decisions import Caller, Decision, Forward, Matched, Own, PolicyInputs, Preflight, Refuse, Upgrade
+from portico.gateway.decisions import (
+    Caller,
+    Decision,
+    Forward,
+    MatchedRequest,
+    OwnPage,
+    PolicyInputs,
+    Preflight,
+    Refuse,
+    Upgrade,
+)
 from portico.gateway.routes import Route
 
 ACCESS = {
@@ -14,9 +24,9 @@ ACCESS = {
 }
 
 
-def reasons(matched: Matched | Decision, decision: Decision, inputs: PolicyInputs) -> list[str]:
+def reasons(matched: MatchedRequest | Decision, decision: Decision, inputs: PolicyInputs) -> list[str]:
     """Return the reasons for `decision`, in the order in which they were checked."""
-    if not isinstance(matched, Matched):
+    if not isinstance(matched, MatchedRequest):
         return [_without_route(matched)]
     return [*_route(matched.route), *_rate(matched, inputs), _caller(matched, inputs.caller), _result(decision)]
 
@@ -35,14 +45,14 @@ def _route(route: Route) -> Iterator[str]:
     yield ACCESS[route.access.kind].format(permission=route.access.permission)
 
 
-def _rate(matched: Matched, inputs: PolicyInputs) -> Iterator[str]:
+def _rate(matched: MatchedRequest, inputs: PolicyInputs) -> Iterator[str]:
     rate, verdict, key = matched.rate, inputs.verdict, matched.rate_limit_key(inputs.caller)
     yield f"The rate limit '{rate.name}' allows {rate.requests} requests in {rate.seconds} s, counted for {key}."
     if verdict is not None:
         yield f"{verdict.remaining} more requests are allowed." if verdict.allowed else "The rate limit is exceeded."
 
 
-def _caller(matched: Matched, caller: Caller) -> str:
+def _caller(matched: MatchedRequest, caller: Caller) -> str:
     if caller.principal is not None:
         permissions = " ".join(sorted(caller.principal.permissions)) or "no permissions"
         return f"The caller is {caller.principal.subject} with {permissions}."
@@ -63,7 +73,7 @@ def _result(decision: Decision) -> str:
         case Forward(route):
             retries = "another instance is tried if one fails" if decision.is_repeatable else "it is sent only once"
             return f"Forwarded to {route.service}, with {decision.timeout:g} s to begin the response; {retries}."
-        case Own(name):
+        case OwnPage(name):
             return f"The gateway responds with its own page {name}."
         case _:
             return ""

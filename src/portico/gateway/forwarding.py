@@ -1,4 +1,4 @@
-"""Header fields that the gateway forwards: of requests to services, and of responses to clients."""
+"""Header fields that the gateway forwards: request fields to services, and response fields to clients."""
 
 from collections.abc import Iterable, Sequence
 
@@ -35,12 +35,12 @@ SECURITY_FIELDS: tuple[Header, ...] = (
 
 
 def upstream_headers(head: RequestHead, decision: Forward, ids: RequestIds, proxies: TrustedProxies) -> list[Header]:
-    """Return the headers for the service, without `Host`, which the upstream sets."""
+    """Return the headers for the service, without `Host`. The upstream sets `Host`."""
     return [*id_headers(ids), *passing_headers(head, decision, proxies)]
 
 
 def id_headers(ids: RequestIds) -> list[Header]:
-    """Return the headers for the service that differ between requests with the same header fields."""
+    """Return the headers for the service that differ between otherwise equal requests."""
     headers = [(b"x-request-id", ids.request_id.encode()), (b"traceparent", str(ids.span.context).encode())]
     if ids.tracestate is not None:
         headers.append((b"tracestate", ids.tracestate))
@@ -94,7 +94,7 @@ def _scheme(value: bytes | None) -> bytes | None:
 
 
 def client_headers(headers: Sequence[Header], added: Iterable[Header]) -> list[Header]:
-    """Return the response headers: without hop-by-hop fields (RFC 9110 section 7.6.1), with those the gateway adds."""
+    """Return the response headers without hop-by-hop fields (RFC 9110 section 7.6.1), with those the gateway adds."""
     named = {name.strip().lower() for key, value in headers if key == b"connection" for name in value.split(b",")} - {
         b"content-length",
         b"content-type",

@@ -38,11 +38,11 @@ class ServiceHealth:
         if self._clock.monotonic() - self._checked_at < CACHE_SECONDS:
             return self._states_paths
         if self._check is None:
-            # In its own context, because the result is shared by several requests.
+            # The check has its own context, because several requests share its result.
             self._check = asyncio.create_task(
                 self._check_all(), name="health of the services", context=contextvars.Context()
             )
-        # A cancelled caller must not cancel the check for the others.
+        # A cancelled caller must not cancel the check for other callers.
         return await asyncio.shield(self._check)
 
     async def probe(self, service: str) -> None:

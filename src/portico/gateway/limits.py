@@ -93,14 +93,14 @@ class Bucket(Protocol):
         """Count one request if it is within the rate. Refused requests are not counted."""
 
     def take_fields(self) -> bytes | None:
-        """Count one request as `take` does. Return the headers of `Verdict.fields` as they are sent; None if refused."""
+        """Count one request like `take`. Return the encoded headers of `Verdict.fields`; None if it is refused."""
 
 
 class Limiter(Protocol):
     """Counts requests against rates, separately for each key."""
 
     def bucket(self, rate: Rate, key: str) -> Bucket | None:
-        """Return what counts the requests of `key` without I/O; None if counting needs I/O."""
+        """Return the bucket that counts the requests of `key` without I/O; None if counting needs I/O."""
 
     async def take(self, rate: Rate, key: str) -> Verdict:
         """Count one request of `key` if it is within the rate. Refused requests are not counted."""
@@ -140,7 +140,7 @@ class MemoryLimiter:
 
 
 class MemoryBucket:
-    """The count of one key, stored with the counts of all keys of the rate. It can be kept as long as the limiter."""
+    """The count of one key, stored with the counts of all keys of the rate. It stays valid as long as the limiter."""
 
     __slots__ = ("_key", "_windows")
 
@@ -172,7 +172,8 @@ class _Windows:
         self._format = b"%b\r\nratelimit-policy: %b\r\n" % (state.encode(), policy.replace(b"%", b"%%"))
 
     def take(self, key: str) -> Verdict:
-        now = self._clock.monotonic()  # the wall clock may be set back, and each caller would wait for it
+        # The clock is monotonic, because every caller would have to wait if the wall clock were set back.
+        now = self._clock.monotonic()
         index = int(now // self._rate.seconds)
         if index > self.index:
             self._advance_to(index)

@@ -40,7 +40,7 @@ class GatewayMetrics(Collector):
         return (
             None
             if self._log is not None
-            else _Forwarded(self._requests.series(method, route, status), self._waits_of(service))
+            else _ForwardedCounter(self._requests.series(method, route, status), self._waits_of(service))
         )
 
     def record(self, access: AccessRecord) -> None:
@@ -122,7 +122,7 @@ class _UpstreamTimes:
         return buckets
 
 
-class _Forwarded:
+class _ForwardedCounter:
     """Counts complete responses of one route with one status."""
 
     __slots__ = ("_series", "_waits")
@@ -132,7 +132,7 @@ class _Forwarded:
         self._waits = waits
 
     def add(self, seconds: float, upstream_seconds: float) -> None:
-        # What `add` of both does, without two calls for each request.
+        # Does the work of `add` of both, without two calls per request.
         series, waits = self._series, self._waits
         series.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
         series.seconds += seconds

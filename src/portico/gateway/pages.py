@@ -101,7 +101,7 @@ class Pages:
         return Reply(200, [*html, *varying], page.encode())
 
     async def health(self, _: RequestHead) -> Reply:
-        """Report the health of the system: healthy if all services are."""
+        """Report the health of the system: healthy if all services are healthy."""
         states = await self._services.states()
         healthy = all(states.values())
         body = {**await self._health.alive(), "status": "healthy" if healthy else "degraded", "services": states}

@@ -1,4 +1,4 @@
-"""Policy of the gateway: decides about a request, without I/O, and can give its reasons.
+"""Policy of the gateway: decides about a request without I/O, and explains the decision.
 
 The proxy calls it in two steps, because two of the inputs need I/O:
 
@@ -6,7 +6,7 @@ The proxy calls it in two steps, because two of the inputs need I/O:
     inputs = await resolver.resolve(matched)            verify the caller, check the rate limit
     decision = policy.settle(matched, inputs, now)      forward, upgrade or refuse
 
-`decide` does both steps for a caller that already has the inputs. `explain` returns the same decision with its reasons.
+`decide` does both steps with given inputs. `explain` returns the same decision with its reasons.
 """
 
 import re
@@ -21,8 +21,8 @@ from portico.gateway.decisions import (
     Decision,
     Explanation,
     Forward,
-    Matched,
-    Own,
+    MatchedRequest,
+    OwnPage,
     PolicyInputs,
     Preflight,
     Refuse,
@@ -57,7 +57,7 @@ TICKET_IN_QUERY = re.compile(rb"(?:^|&)ticket=[^&]")
 
 @dataclass(frozen=True, slots=True)
 class RouteDefaults:
-    """Limits of routes that declare none of their own.
+    """Default limits of routes.
 
     Args:
         rates: All rates by name, including `default`.
@@ -76,7 +76,7 @@ class OperatorPages:
 
     Args:
         paths: Their paths.
-        networks: Clients in these networks may read them. Others need the permission `gateway:read`.
+        networks: Networks whose clients may read the pages. Others need the permission `gateway:read`.
     """
 
     paths: frozenset[str]
@@ -127,26 +127,27 @@ class Policy:
             inputs: The caller and the rate limit's verdict; None means anonymous and within the rate.
         """
         matched = self.match(head)
-        return self.settle(matched, inputs or PolicyInputs(), now) if isinstance(matched, Matched) else matched
+        return self.settle(matched, inputs or PolicyInputs(), now) if isinstance(matched, MatchedRequest) else matched
 
-    def match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
+    def match(self, head: RequestHead) -> MatchedRequest | Refuse | OwnPage | Preflight:
         """Validate the head strictly and find its route.
 
-        For a route of a service, header fields and path are checked separately: the memos of the fast plane rely on that.
+        For a route of a service, header fields and path are checked separately. The memos of the fast plane depend on
+        this.
         """
         try:
             return self._match(head)
         except Problem as problem:
             return Refuse(problem)
 
-    def settle(self, matched: Matched, inputs: PolicyInputs, now: float) -> Forward | Upgrade | Own | Refuse:
-        """Forward the request, or respond with an own page, if the caller may make it and is within the rate."""
+    def settle(self, matched: MatchedRequest, inputs: PolicyInputs, now: float) -> Forward | Upgrade | OwnPage | Refuse:
+        """Return the decision: forward the request or respond with a page if the caller and the rate allow it."""
         route = matched.route
         problem = self._problem(matched, inputs, now)
         if problem is not None:
             return Refuse(problem, route, inputs.verdict)
         if matched.page is not None:
-            return Own(matched.page)
+            return OwnPage(matched.page)
         kind = Upgrade if route.method == WEBSOCKET else Forward
         return kind(
             route=route,
@@ -160,17 +161,17 @@ class Policy:
         )
 
     def explain(self, head: RequestHead, now: float, inputs: PolicyInputs | None = None) -> Explanation:
-        """Return the same decision with its reasons. No rate limit is consumed."""
+        """Return the same decision with its reasons. The request is not counted against its rate."""
         inputs = inputs or PolicyInputs()
         matched = self.match(head)
-        decision = self.settle(matched, inputs, now) if isinstance(matched, Matched) else matched
+        decision = self.settle(matched, inputs, now) if isinstance(matched, MatchedRequest) else matched
         return Explanation(decision, [*self._service_only_reason(head, matched), *reasons(matched, decision, inputs)])
 
     def rate_of(self, route: Route) -> Rate:
         """Return the rate of one of the routes."""
         return self._rates[route]
 
-    def _match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
+    def _match(self, head: RequestHead) -> MatchedRequest | Refuse | OwnPage | Preflight:
         fields = Fields(head.headers)
         check_host(fields, head.http_version)
         path = read_path(head)
@@ -191,12 +192,12 @@ class Policy:
         return self._matched(route, head, fields)
 
     def _refuse_method(self, path: str, allowed: tuple[str, ...]) -> Refuse:
-        """Refuse in the form that the other methods of the path have for errors."""
+        """Refuse the method, in the error format of the other methods of the path."""
         route = self.table.find(allowed[0], path)
         return Refuse(MethodNotAllowed(allowed=", ".join(allowed)), route if isinstance(route, Route) else None)
 
-    def _matched(self, route: Route, head: RequestHead, fields: Fields, *, page: str | None = None) -> Matched:
-        return Matched(
+    def _matched(self, route: Route, head: RequestHead, fields: Fields, *, page: str | None = None) -> MatchedRequest:
+        return MatchedRequest(
             route=route,
             fields=fields,
             token=_bearer(fields.get(b"authorization")),
@@ -206,17 +207,17 @@ class Policy:
             page=page,
         )
 
-    def _own(self, name: str, head: RequestHead, fields: Fields, path: str) -> Own | Matched:
-        """Serve an own page. One for operators needs a caller, unless the client is known to be in their networks."""
+    def _own(self, name: str, head: RequestHead, fields: Fields, path: str) -> OwnPage | MatchedRequest:
+        """Serve an own page. An operator page needs a caller, unless the client is in one of the operator networks."""
         route = self._operator_routes.get(path)
         if route is None:
-            return Own(name)
+            return OwnPage(name)
         matched = self._matched(route, head, fields, page=name)
         is_local = self._operators.include(matched.client) and not self.proxies.is_forwarded(head.peer, fields)
-        return Own(name) if is_local else matched
+        return OwnPage(name) if is_local else matched
 
-    def _service_only_reason(self, head: RequestHead, matched: Matched | Decision) -> list[str]:
-        """Explain a 404 or 405 of a route for services only; callers do not learn that it exists."""
+    def _service_only_reason(self, head: RequestHead, matched: MatchedRequest | Decision) -> list[str]:
+        """Explain a 404 or 405 for a route that only services may call. Callers do not learn that it exists."""
         if not isinstance(matched, Refuse) or not isinstance(matched.problem, NotFound | MethodNotAllowed):
             return []
         route = self.table.service_only_route(head.method, read_path(head))
@@ -233,8 +234,8 @@ class Policy:
         any_origin = isinstance(route, Route) and route.any_origin
         return Preflight(self.cors.preflight(fields, methods, any_origin=any_origin))
 
-    def _problem(self, matched: Matched, inputs: PolicyInputs, now: float) -> Problem | None:
-        """Return the reason to refuse. The rate limit comes first, so that guessing tokens is limited too."""
+    def _problem(self, matched: MatchedRequest, inputs: PolicyInputs, now: float) -> Problem | None:
+        """Return the reason to refuse, if any. The rate limit is checked first, to limit the guessing of tokens."""
         verdict = inputs.verdict
         if verdict is not None and not verdict.allowed:
             return TooManyRequests(retry_after=ceil(verdict.retry_after))
@@ -267,7 +268,7 @@ def _bearer(authorization: bytes | None) -> str | None:
 
 
 def _caller_problem(route: Route, caller: Caller, now: float) -> Problem | None:
-    """Return the reason to refuse this caller. Each service verifies the caller again."""
+    """Return the reason to refuse this caller, if any. Each service verifies the caller again."""
     if not route.access.needs_caller or caller.state == "ticket":
         return None
     try:

@@ -1,13 +1,13 @@
 """Resolution of the policy's inputs that need I/O: the caller and the rate limit's verdict."""
 
-from portico.gateway.decisions import ANONYMOUS, TICKET, Caller, Matched, PolicyInputs
+from portico.gateway.decisions import ANONYMOUS, TICKET, Caller, MatchedRequest, PolicyInputs
 from portico.gateway.limits import Limiter
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import TokenVerifier, VerificationUnavailable
 
 
 class InputResolver:
-    """Resolve the inputs of a decision.
+    """Resolver of the inputs of a decision.
 
     Args:
         verifier: Verifies access tokens.
@@ -18,13 +18,13 @@ class InputResolver:
         self.verifier = verifier
         self.limiter = limiter
 
-    async def resolve(self, matched: Matched) -> PolicyInputs:
+    async def resolve(self, matched: MatchedRequest) -> PolicyInputs:
         """Verify the caller and count the request."""
         caller = await resolve_caller(matched, self.verifier)
         return PolicyInputs(caller, await self.limiter.take(matched.rate, matched.rate_limit_key(caller)))
 
 
-async def resolve_caller(matched: Matched, verifier: TokenVerifier) -> Caller:
+async def resolve_caller(matched: MatchedRequest, verifier: TokenVerifier) -> Caller:
     """Return the caller that the request's token identifies."""
     if matched.token is None:
         return TICKET if matched.ticket else ANONYMOUS

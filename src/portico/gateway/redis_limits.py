@@ -12,9 +12,9 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-# Checks and counts in one round trip. The gateway passes the time, so that tests can control it; the clocks of the
-# processes differ by far less than a window. A process whose clock is behind by up to a window counts in the window of
-# the others. Where the stored window is further ahead, the clock was set back: a new window begins.
+# Checks and counts in one round trip. The gateway passes the time, so that tests can control it. The clocks of the
+# processes differ by far less than a window. A process whose clock is behind by up to one window counts in the stored
+# window. If the stored window is further ahead, the clock was set back, and a new window begins.
 TAKE = """
 local requests, seconds, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local index = math.floor(now / seconds)

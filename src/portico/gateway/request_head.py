@@ -35,7 +35,7 @@ HOP_BY_HOP = frozenset(
         b"http2-settings",
     )
 )
-# Only the gateway may send these to a service. It drops the client's values and sets its own where a service needs them.
+# Only the gateway may send these to a service. It drops the client's values and sets its own if a service needs them.
 GUARDED = HOP_BY_HOP | frozenset(
     (
         b"host",
@@ -62,9 +62,9 @@ GUARDED = HOP_BY_HOP | frozenset(
     )
 )
 GUARDED_PREFIXES = (b"x-forwarded-", b"x-portico-", b"x-envoy-", b"sec-websocket-")
-# Fields that may occur only once: parsers disagree on whether the first or the last one counts.
+# Fields that may occur only once, because parsers disagree on whether the first or the last one counts.
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"origin"))
-# Fields that Connection must not list: removing them would change the meaning of the request.
+# Fields that Connection must not list, because removing them would change the meaning of the request.
 END_TO_END = frozenset((b"content-length", b"host", b"authorization", b"content-type", b"cookie"))
 
 NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]*")
@@ -122,14 +122,14 @@ class FieldKind(enum.Enum):
 
 @lru_cache(maxsize=4096)
 def _kind(name: bytes) -> FieldKind:
-    """Classify a field. Cached, because requests repeat the same few names."""
+    """Classify a field. The result is cached, because requests repeat the same few names."""
     if b"_" in name:
-        return FieldKind.IGNORED  # servers that map '-' to '_' would confuse it with a guarded field
+        return FieldKind.IGNORED  # a server that maps '-' to '_' would confuse it with a guarded field
     return FieldKind.GUARDED if name in GUARDED or name.startswith(GUARDED_PREFIXES) else FieldKind.FORWARDED
 
 
 class Fields:
-    """Header fields of a request: those that the gateway reads, and those that it forwards to the service."""
+    """Header fields of a request: the fields that the gateway reads, and the fields that it forwards."""
 
     __slots__ = ("content_length", "forwarded", "read")
 
@@ -147,7 +147,7 @@ class Fields:
         return self.read.get(name)
 
     def with_forwarded(self, headers: Sequence[Header]) -> "Fields":
-        """Return the same fields with further ones that are forwarded. They were checked before."""
+        """Return the same fields with additional forwarded ones, which are already checked."""
         fields = Fields.__new__(Fields)
         fields.read = self.read | dict(headers)
         fields.forwarded = [*self.forwarded, *headers]

@@ -63,7 +63,7 @@ class SentIds:
             client=head.peer,
             polled=polled,
         )
-        # A generated id need not be secret, only distinct.
+        # A generated id must be distinct, not secret.
         return RequestIds(self.request_id or f"{random.getrandbits(64):016x}", span, self.tracestate)
 
 

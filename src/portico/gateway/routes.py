@@ -21,10 +21,10 @@ class Route:
         access: Which callers may use the route.
         rate: The name of the rate that applies; None for `default`.
         timeout: Seconds until the response must have begun; None for the gateway's default.
-        streams: The response has no time limit (server-sent events, WebSocket).
+        streams: Whether the response has no time limit (server-sent events, WebSocket).
         body_limit: Maximum size of the request body in bytes; None for the gateway's default.
-        oauth_errors: Errors are OAuth error responses (RFC 6749 section 5.2) instead of problems.
-        any_origin: Pages of every origin may call it, without credentials (CORS).
+        oauth_errors: Whether errors are OAuth error responses (RFC 6749 section 5.2) instead of problems.
+        any_origin: Whether pages of every origin may call it, without credentials (CORS).
     """
 
     service: str
@@ -55,12 +55,12 @@ class Route:
 
     @property
     def is_routed(self) -> bool:
-        """Whether the gateway forwards the route: not if it is for services only."""
+        """Whether the gateway forwards the route. It does not forward routes for services only."""
         return self.access.kind != "service"
 
 
 def routes_of(declared: Mapping[str, Iterable[RouteDeclaration]]) -> list[Route]:
-    """Return the routes of all services of a system, given their declared routes by service name."""
+    """Return the routes of all services of a system from their declared routes by service name."""
     return [Route.of(service, route) for service, routes in declared.items() for route in routes]
 
 
@@ -69,7 +69,7 @@ Methods = dict[str, Route]
 
 @dataclass(slots=True)
 class _Node:
-    """The continuations of a path prefix."""
+    """Node of the route tree: the continuations of a path prefix."""
 
     methods: Methods = field(default_factory=dict)
     literals: dict[str, "_Node"] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class RouteTable:
                 methods[route.method] = route
 
     def find(self, method: str, path: str) -> "Route | tuple[str, ...]":
-        """Return the route, or the methods that the path supports (none if the path does not exist).
+        """Return the route, or the methods that the path supports, which are none if the path does not exist.
 
         Args:
             method: The method in upper case. GET serves HEAD if the path declares no HEAD.

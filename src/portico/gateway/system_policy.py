@@ -1,4 +1,4 @@
-"""The policy of a system's gateway. Commands use it too, so this module does not import what only serving needs."""
+"""The policy of a system's gateway. Commands use it too, so this module imports nothing that only serving needs."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ INTERNAL = OPERATOR_PATHS | {"/health/ready"}
 
 
 def policy_of(system: System, settings: Settings) -> Policy:
-    """Return the policy of the gateway of `system`. Needs no running service; `portico explain` uses it too."""
+    """Return the policy of the gateway of `system`. This needs no running service; `portico explain` uses it too."""
     routes = {
         each.name: declared_routes(each.service.routers, system.prefix, public_reads=settings.public_reads)
         for each in system.placements

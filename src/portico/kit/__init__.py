@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from portico.kit.http.boundary import Reads, Work
     from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
-    from portico.kit.http.context import Context, OnBehalf, provided
+    from portico.kit.http.context import Context, OnBehalf, inject
     from portico.kit.http.paging import NumberedPage, Page, numbered_list
     from portico.kit.http.router import Router
     from portico.kit.http.schema import Line, Moment, OneLine, Schema
@@ -72,7 +72,7 @@ else:
             "http.boundary": "Reads Work",
             "http.client_info": "ClientInfo RequestClient",
             "http.conditional": "Conditions",
-            "http.context": "Context OnBehalf provided",
+            "http.context": "Context OnBehalf inject",
             "http.paging": "NumberedPage Page numbered_list",
             "http.router": "Router",
             "http.schema": "Line Moment OneLine Schema",
@@ -162,12 +162,12 @@ __all__ = [
     "get_logger",
     "hours",
     "identifier",
+    "inject",
     "job",
     "minutes",
     "newest_first",
     "numbered_list",
     "permitted",
-    "provided",
     "revision",
     "seconds",
 ]

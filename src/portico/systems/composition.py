@@ -13,8 +13,8 @@ from portico.gateway.policy import GATEWAY_PERMISSION
 from portico.kit import Calls, Clock, System
 from portico.kit.auth import TokenVerifier
 from portico.kit.runtime import Host, Migrating, ServiceRuntime, layout_of
+from portico.kit.runtime.declaration_check import unused_permissions
 from portico.kit.runtime.shutdown import ShutdownStack
-from portico.kit.runtime.undeclared import unused_permissions
 from portico.kit.settings import Environment
 from portico.kit.telemetry import Logs, get_logger
 

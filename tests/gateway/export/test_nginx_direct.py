@@ -20,7 +20,7 @@ from portico.cli.export import direct_configuration
 from portico.gateway import policy_of
 from portico.gateway.cors import Cors
 from portico.gateway.export import ExportOptions, nginx_direct
-from portico.gateway.export.direct_routes import KEPT_BACK
+from portico.gateway.export.direct_routes import SERVICES_ONLY_TARGET
 from portico.gateway.limits import Rate
 from portico.gateway.policy import Policy, RouteDefaults
 from portico.gateway.request_head import GUARDED
@@ -143,7 +143,7 @@ class TestTheFile:
         text = exported(system)
         for route in every_route(system):
             target = target_of(text, sent(route.method), example(route.path))
-            assert target.partition(":")[0] == (route.service if route.is_routed else KEPT_BACK), route
+            assert target.partition(":")[0] == (route.service if route.is_routed else SERVICES_ONLY_TARGET), route
 
     @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: str(system.name))
     def test_names_what_it_cannot_do(self, system: System) -> None:
@@ -184,7 +184,7 @@ def test_the_map_finds_what_the_route_table_finds(
 
     best = table._best_match(method, path)
 
-    wanted = "" if best is None else best.service if best.is_routed else KEPT_BACK
+    wanted = "" if best is None else best.service if best.is_routed else SERVICES_ONLY_TARGET
     assert target_of(text, method, path).partition(":")[0] == wanted
 
 

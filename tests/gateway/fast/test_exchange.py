@@ -12,7 +12,7 @@ from tests.gateway.fast.raw_client import RawClient, raw_client
 from tests.gateway.proxy.gateways import Gateway, Kind, gateway_for_app
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest, until
 
-from portico.gateway.fast.sweep import Sweep
+from portico.gateway.fast.time_limits import TimeLimits
 
 LARGE = 32 << 20
 
@@ -48,14 +48,14 @@ def forwarded(gateway: Gateway) -> int:
     return gateway.fast.forwarded
 
 
-def sweep_of(gateway: Gateway) -> Sweep:
+def time_limits_of(gateway: Gateway) -> TimeLimits:
     assert gateway.fast is not None
-    return gateway.fast.sweep
+    return gateway.fast.time_limits
 
 
 def expire(gateway: Gateway) -> None:
     """Let all time limits be over."""
-    sweep_of(gateway).apply(time.perf_counter() + 3600)
+    time_limits_of(gateway).apply(time.perf_counter() + 3600)
 
 
 class TestPlainRequests:
@@ -132,7 +132,7 @@ class TestOtherRequests:
         client.writer.write(b"\r\n\r\n")
         await client.get()
         client.writer.write(b"\r\n")
-        await until(lambda: sweep_of(gateway).idle)
+        await until(lambda: time_limits_of(gateway).idle)
         expire(gateway)
 
         assert await client.reader.read() == b""
@@ -292,9 +292,9 @@ class TestManyClients:
         service.on("/echo", vary)
         service.on("/echo/ann", vary)
         await asyncio.gather(*(visit() for _ in range(40)))
-        await until(lambda: gateway.proxy_app.places[False].total == 0)
+        await until(lambda: gateway.proxy_app.slots[False].total == 0)
 
-        assert sweep_of(gateway).busy == set()
+        assert time_limits_of(gateway).busy == set()
         assert forwarded(gateway)
         if gateway.directory is not None:
             assert {state.in_flight for state in gateway.directory.states("echo")} == {0}
@@ -318,11 +318,11 @@ class TestConnections:
         await until(lambda: gateway.records)
 
         assert (gateway.records[0].status, gateway.records[0].outcome) == (499, "client_gone")
-        assert gateway.proxy_app.places[False].total == 0
+        assert gateway.proxy_app.slots[False].total == 0
 
     async def test_an_idle_connection_is_closed(self, gateway: Gateway, client: RawClient) -> None:
         await client.get()
-        await until(lambda: sweep_of(gateway).idle)
+        await until(lambda: time_limits_of(gateway).idle)
         expire(gateway)
 
         assert await client.reader.read() == b""
@@ -339,7 +339,7 @@ class TestConnections:
         service.on("/echo", wait)
         client.send()
         await until(lambda: len(service.requests) == 2)
-        (exchange,) = sweep_of(gateway).busy
+        (exchange,) = time_limits_of(gateway).busy
         exchange.client.shutdown()  # type: ignore[attr-defined]  # of an exchange
         go_on.set()
         answer = await client.read()
@@ -351,5 +351,5 @@ class TestConnections:
         for path in ("/echo", "/lost", "/me", "/echo/ann"):
             await client.get(path)
 
-        assert gateway.proxy_app.places[False].total == 0
-        assert sweep_of(gateway).busy == set()
+        assert gateway.proxy_app.slots[False].total == 0
+        assert time_limits_of(gateway).busy == set()

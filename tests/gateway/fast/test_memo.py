@@ -17,7 +17,7 @@ from portico.gateway.request_ids import SentIds
 from portico.gateway.routes import Route
 from portico.gateway.upstreams import LocalUpstream
 from portico.kit.calls.retries import RetryBudget
-from portico.kit.http.request_body import BodyPace
+from portico.kit.http.request_body import BodyRateLimit
 from portico.testing.clock import ManualClock
 
 VALID = (
@@ -85,7 +85,7 @@ async def play(requests: list[bytes], plane: str, valid: bytes = VALID) -> Playe
     """Send each request behind a valid one, on a connection of its own, and a probe behind it."""
     service, played = Service(), Played()
     setup = GatewaySetup(
-        verifier=KnownTokens({"ann": a_principal(expires_at=4e9)}), pace=BodyPace(grace=0.3), head_seconds=0.3
+        verifier=KnownTokens({"ann": a_principal(expires_at=4e9)}), body_rate=BodyRateLimit(grace=0.3), head_seconds=0.3
     )
     async with gateway_for_app("local", service, setup, plane=plane) as gateway:  # type: ignore[arg-type]  # a plane
         for request in requests:

@@ -11,7 +11,7 @@ from tests.gateway.proxy.gateways import ORIGIN, Gateway, GatewaySetup, KnownTok
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest, until
 from tests.gateway.requests import a_principal
 
-from portico.kit.http.request_body import BodyPace
+from portico.kit.http.request_body import BodyRateLimit
 
 Start = Callable[..., AbstractAsyncContextManager[Gateway]]
 
@@ -490,7 +490,7 @@ class FailingContract(StreamingContract):
         assert status_line == b"HTTP/1.1 200 OK\r\n"
 
     async def test_a_body_that_arrives_too_slowly_is_a_408_that_closes(self, start: Start, service: Service) -> None:
-        setup = GatewaySetup(pace=BodyPace(grace=0.1, min_rate=1000))
+        setup = GatewaySetup(body_rate=BodyRateLimit(grace=0.1, min_rate=1000))
         async with start(service, setup) as gateway, a_slow_body(gateway) as (reader, _):
             answer = (await reader.read()).decode().lower()
             await until(lambda: gateway.records)

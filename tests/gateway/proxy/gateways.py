@@ -31,7 +31,7 @@ from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.shares import Shares, share_of
-from portico.kit.http.request_body import BodyIntake, BodyPace, TooManyBodies
+from portico.kit.http.request_body import BodyLimits, BodyRateLimit, TooManyBodies
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 from portico.kit.settings.values import Network
 from portico.kit.telemetry.traces import Tracing
@@ -92,7 +92,7 @@ class GatewaySetup:
     max_requests: int = 100
     max_streams: int = 100
     client_share: float = 1.0
-    pace: BodyPace = BodyPace()  # noqa: RUF009 - frozen
+    body_rate: BodyRateLimit = BodyRateLimit()  # noqa: RUF009 - frozen
     proxies: Sequence[str] = ()
     verifier: KnownTokens = field(default_factory=KnownTokens)
     config: BreakerConfig = BreakerConfig()  # noqa: RUF009 - frozen
@@ -117,9 +117,9 @@ class Gateway:
         return f"http://{self.address}"
 
 
-def a_body_intake(setup: GatewaySetup) -> BodyIntake:
+def body_limits(setup: GatewaySetup) -> BodyLimits:
     each = share_of(setup.max_requests, setup.client_share)
-    return BodyIntake(setup.pace, Shares(setup.max_requests, each, full=TooManyBodies, exceeded=TooManyBodies))
+    return BodyLimits(setup.body_rate, Shares(setup.max_requests, each, full=TooManyBodies, exceeded=TooManyBodies))
 
 
 @contextlib.asynccontextmanager
@@ -142,19 +142,19 @@ async def gateway_for_upstreams(
         clock=clock,
         observer=records,
         tracing=Tracing.off(),
-        capacity=Capacity(setup.max_requests, setup.max_streams, setup.client_share, a_body_intake(setup)),
+        capacity=Capacity(setup.max_requests, setup.max_streams, setup.client_share, body_limits(setup)),
     )
     connector = aiohttp.TCPConnector(force_close=False)
     fast = FastPlane(proxy_app) if plane == "fast" else None
-    sweep = None if fast is None else asyncio.create_task(fast.sweep.run())
+    time_limits = None if fast is None else asyncio.create_task(fast.time_limits.run())
     async with (
         served(proxy_app, http=_connection_class(plane, fast, setup)) as address,
         aiohttp.ClientSession(f"http://{address}", connector=connector, auto_decompress=False) as client,
     ):
         yield Gateway(proxy_app, address, records.all, client, None, fast)
         proxy_app.stop()
-    if sweep is not None:
-        sweep.cancel()
+    if time_limits is not None:
+        time_limits.cancel()
 
 
 def _connection_class(plane: Plane, fast: FastPlane | None, setup: GatewaySetup) -> type[LimitedConnection] | None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from tests.gateway.proxy.gateways import GatewaySetup, KnownTokens, RecordedRequests, a_body_intake
+from tests.gateway.proxy.gateways import GatewaySetup, KnownTokens, RecordedRequests, body_limits
 
 from portico.gateway.export import ExportOptions, PublicRoutes, nginx, nginx_direct
 from portico.gateway.fast import FastConnection, FastPlane
@@ -30,7 +30,7 @@ from portico.gateway.upstreams.http import open_session
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.app import build_app
-from portico.kit.http.request_body import BodyPace
+from portico.kit.http.request_body import BodyRateLimit
 from portico.kit.http.router import Router, declared_routes
 from portico.kit.http.sockets import Socket
 from portico.kit.runtime.context import ServiceRuntime
@@ -47,7 +47,7 @@ HOST: Final = "127.0.0.1"
 TIME_OUT: Final = 2.0
 """Time-out (seconds) of the heads and bodies of slow rows."""
 PATIENT: Final = GatewaySetup(max_requests=1000)
-HURRIED: Final = GatewaySetup(max_requests=1000, pace=BodyPace(grace=TIME_OUT))
+HURRIED: Final = GatewaySetup(max_requests=1000, body_rate=BodyRateLimit(grace=TIME_OUT))
 
 RECORDED: Final = ("service", "joined", "fast", "behind", "behind_fast", "proxied")
 SERVED: Final = (*RECORDED, "split", "fast_split")
@@ -146,7 +146,7 @@ async def targets(databases: Databases) -> AsyncIterator[Mapping[str, Target]]:
             run_service(service, databases, background=False, variables=VARIABLES)
         )
         impatient = copy(running.context)
-        impatient.bodies = a_body_intake(HURRIED)
+        impatient.bodies = body_limits(HURRIED)
         sockets = {name: (bind(HOST, 0), bind(HOST, 0)) for name in SERVED}
         addresses = {name: [_address(each) for each in pair] for name, pair in sockets.items()}
         recorders = {name: _recorders(running.context, impatient) for name in RECORDED}
@@ -230,7 +230,7 @@ def _gateway(upstream: Upstream, setup: GatewaySetup) -> ProxyApp:
         clock=clock,
         observer=RecordedRequests(),
         tracing=Tracing.off(),
-        capacity=Capacity(setup.max_requests, setup.max_requests, setup.client_share, a_body_intake(setup)),
+        capacity=Capacity(setup.max_requests, setup.max_requests, setup.client_share, body_limits(setup)),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.contracts.channel import Callee, ChannelContract, calling
 
 from portico.kit.calls.breaker import DEFAULT_CONFIG, BreakerConfig
-from portico.kit.calls.channel import AnswerTooLarge, ConnectionLost, Outgoing, Unreachable
+from portico.kit.calls.channel import ConnectionLost, Outgoing, ResponseTooLarge, Unreachable
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.calls.local import LocalChannel
@@ -76,8 +76,8 @@ class TestLocalChannel(ChannelContract):
                 await send({"type": "http.response.body", "body": b"x" * 50, "more_body": True})
             ended = True
 
-        channel = LocalChannel({"callee": careless}, answer_limit=100)
-        with pytest.raises(AnswerTooLarge):
+        channel = LocalChannel({"callee": careless}, response_limit=100)
+        with pytest.raises(ResponseTooLarge):
             await channel.send(calling("/"))
 
         assert not ended

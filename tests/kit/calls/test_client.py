@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import make_url, text
 
 from portico.kit.calls.channel import (
-    AnswerInvalid,
     CalledInTransaction,
     CallTimedOut,
     Outgoing,
     Refused,
+    ResponseInvalid,
     Unreachable,
 )
 from portico.kit.calls.client import Calls, Client, Layout, Summary
@@ -181,13 +181,13 @@ class TestAnswer:
 
     @pytest.mark.parametrize("body", [b"", b"{}", b'[{"loan_id": "secret"}]', b"[" * 100_000])
     async def test_that_breaks_the_contract_is_invalid_and_not_quoted(self, body: bytes) -> None:
-        with pytest.raises(AnswerInvalid) as invalid:
+        with pytest.raises(ResponseInvalid) as invalid:
             await Calls(ScriptedChannel(canned_response(200, body)))(LoansClient).of_reader()
 
         assert "secret" not in str(invalid.value)
 
     async def test_a_redirect_is_invalid(self) -> None:
-        with pytest.raises(AnswerInvalid, match="307"):
+        with pytest.raises(ResponseInvalid, match="307"):
             await Calls(ScriptedChannel(canned_response(307)))(LoansClient).of_reader()
 
     async def test_without_a_type_is_ignored(self) -> None:

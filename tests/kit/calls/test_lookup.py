@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from portico.kit.calls.lookup import GatheredLookup
+from portico.kit.calls.lookup import BatchedLookup
 
 
 class Library:
@@ -24,14 +24,14 @@ class Library:
         return {number: f"book {number}" for number in numbers if number >= 0}
 
 
-async def find_all(lookup: GatheredLookup[int, str], *wanted: list[int]) -> list[Any]:
+async def find_all(lookup: BatchedLookup[int, str], *wanted: list[int]) -> list[Any]:
     return await asyncio.gather(*(lookup.find(each) for each in wanted), return_exceptions=True)
 
 
 class TestLookUps:
     async def test_of_the_same_moment_are_one_request(self) -> None:
         library = Library()
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=100)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=100)
 
         found = await find_all(lookup, [1, 2], [2, 3], [3])
 
@@ -40,7 +40,7 @@ class TestLookUps:
 
     async def test_without_others_are_sent_at_once(self) -> None:
         library = Library()
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=100)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=100)
 
         assert [await lookup.find([1, 1]), await lookup.find([2])] == [{1: "book 1"}, {2: "book 2"}]
         assert library.requests == [[1], [2]]
@@ -48,7 +48,7 @@ class TestLookUps:
     async def test_that_come_while_requests_are_under_way_share_the_next(self) -> None:
         library = Library()
         library.open.clear()
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=100, concurrent=2)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=100, concurrent=2)
         finding = []
         for number in range(6):
             finding.append(asyncio.create_task(lookup.find([number])))
@@ -62,13 +62,13 @@ class TestLookUps:
 
     async def test_leave_out_unknown_keys(self) -> None:
         library = Library()
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=100)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=100)
 
         assert await find_all(lookup, [1, -1], [-1]) == [{1: "book 1"}, {}]
 
     async def test_have_a_limited_number_of_keys(self) -> None:
         library = Library()
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=3)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=3)
 
         found = await find_all(lookup, [1, 2], [2, 3], [4], [5, 6, 7, 8])
 
@@ -78,7 +78,7 @@ class TestLookUps:
     async def test_that_fail_fail_for_those_who_share_the_request(self) -> None:
         library = Library()
         library.failure = LookupError("closed")
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=100)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=100)
 
         assert await find_all(lookup, [1], [2]) == [library.failure] * 2
         library.failure = None
@@ -87,7 +87,7 @@ class TestLookUps:
     async def test_continue_when_a_caller_is_cancelled(self) -> None:
         library = Library()
         library.open.clear()
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=100)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=100)
         first, second = (asyncio.create_task(lookup.find([number])) for number in (1, 2))
         for _ in range(5):
             await asyncio.sleep(0)
@@ -101,7 +101,7 @@ class TestLookUps:
     async def test_end_when_it_is_closed(self) -> None:
         library = Library()
         library.open.clear()
-        lookup = GatheredLookup[int, str](library.fetch, max_keys=1, concurrent=1)
+        lookup = BatchedLookup[int, str](library.fetch, max_keys=1, concurrent=1)
         under_way, waiting = (asyncio.create_task(lookup.find([number])) for number in (1, 2))
         for _ in range(5):
             await asyncio.sleep(0)

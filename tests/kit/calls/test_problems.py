@@ -1,13 +1,13 @@
 import pytest
 
 from portico.kit.calls.channel import (
-    AnswerInvalid,
-    AnswerTooLarge,
     BreakerOpen,
     CallFailed,
     CallTimedOut,
     ConnectionLost,
     Refused,
+    ResponseInvalid,
+    ResponseTooLarge,
     Saturated,
     Unreachable,
 )
@@ -23,8 +23,8 @@ class TestProblemOf:
             (Saturated("user", limit=1), 503, "service_unavailable"),
             (CallTimedOut("user", "late"), 504, "service_timeout"),
             (ConnectionLost("user", "reset"), 502, "service_failed"),
-            (AnswerTooLarge("user", limit=1), 502, "service_failed"),
-            (AnswerInvalid("user", "no fit"), 502, "service_failed"),
+            (ResponseTooLarge("user", limit=1), 502, "service_failed"),
+            (ResponseInvalid("user", "no fit"), 502, "service_failed"),
             (Refused("user", 404, {"code": "user_not_found"}), 502, "service_failed"),
             (Refused("user", 500, {}), 502, "service_failed"),
             (Refused("user", 429, {}, retry_after=3), 503, "service_unavailable"),

@@ -1,13 +1,13 @@
 import pytest
 
 from portico.kit.calls.channel import (
-    AnswerTooLarge,
     BreakerOpen,
     CallFailed,
     CallTimedOut,
     ConnectionLost,
     Incoming,
     Outgoing,
+    ResponseTooLarge,
     Saturated,
     Unreachable,
 )
@@ -98,7 +98,7 @@ class TestNotRetried:
             BreakerOpen("user", retry_after=0.01),
             Saturated("user", limit=1, retry_after=0.01),
             CallTimedOut("user", ""),
-            AnswerTooLarge("user", limit=1),
+            ResponseTooLarge("user", limit=1),
         ],
     )
     async def test_open_breakers_and_full_channels(self, failure: CallFailed) -> None:

@@ -12,7 +12,7 @@ from tests.gateway.proxy.gateways import GatewaySetup, gateway_for_app
 from portico.gateway.routes import Route
 from portico.kit._compat import is_enabled
 from portico.kit.auth.access import SignedIn
-from portico.kit.http.context import provided
+from portico.kit.http.context import inject
 from portico.kit.http.event_stream import MAX_UNREAD, EventStreams, StreamReader, format_event, open_event_streams
 from portico.kit.http.event_stream_response import EventStream, EventStreamRequest
 from portico.kit.http.router import Router
@@ -32,7 +32,7 @@ class Greeting(Schema):
     after: str | None
 
 
-Streams = Annotated[EventStreams, provided(EventStreams)]
+Streams = Annotated[EventStreams, inject(EventStreams)]
 
 
 @router.get("/{name}", streams=True, response_model=Greeting)

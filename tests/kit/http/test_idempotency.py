@@ -163,7 +163,7 @@ class TestStoredResponses:
     async def test_a_secret_response_is_not_stored(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/tokens")
 
-        @router.post("", stores_answer=False)
+        @router.post("", stores_response=False)
         async def issue() -> str:
             return "a token"
 

@@ -48,7 +48,7 @@ class TestAccessOfEndpoint:
         found = [declared_routes([router], public_reads=each)[0].access for each in (True, False)]
 
         assert found == [Access("public"), Access("known")]
-        assert router.routes[0].served(public_reads=False).access == Access("known")
+        assert router.routes[0].with_public_reads(public_reads=False).access == Access("known")
 
     def test_is_public_without_a_caller(self) -> None:
         async def ask(number: int) -> None: ...
@@ -63,11 +63,11 @@ class TestIdempotencySupport:
         async def act() -> None: ...
 
         router.post("/a")(act)
-        router.post("/b", stores_answer=False)(act)
+        router.post("/b", stores_response=False)(act)
         router.post("/c", streams=True)(act)
         router.put("/d")(act)
 
-        assert [route.path for route in router.routes if route.keeps_answers] == ["/a"]
+        assert [route.path for route in router.routes if route.supports_idempotency_key] == ["/a"]
 
     def test_an_endpoint_that_calls_other_services_declares_it(self) -> None:
         router = Router()
@@ -75,7 +75,7 @@ class TestIdempotencySupport:
         async def act(calls: OnBehalf) -> None: ...
 
         router.post("/a", calls_services=True)(act)
-        router.post("/b", stores_answer=False)(act)
+        router.post("/b", stores_response=False)(act)
         router.put("/c")(act)
         with pytest.raises(TypeError, match=r"POST /d: act calls other services.*calls_services=True"):
             router.post("/d")(act)

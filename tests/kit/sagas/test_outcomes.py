@@ -5,12 +5,12 @@ from tests.examples.loans.errors import BookNotFound, TooManyLoans
 from tests.examples.loans.ids import BookId
 
 from portico.kit.calls.errors import (
-    AnswerInvalid,
     BreakerOpen,
     CallFailed,
     CallTimedOut,
     ConnectionLost,
     Refused,
+    ResponseInvalid,
     Unreachable,
 )
 from portico.kit.foundation.problems import TooManyRequests, Unavailable
@@ -70,7 +70,7 @@ class TestOutcomeOf:
         assert (outcome.code, outcome.reason) == ("card_declined", "The card was declined")
         assert outcome_of(refused(418)).code == "answered_418"
 
-    @pytest.mark.parametrize("kind", [Unreachable, CallTimedOut, ConnectionLost, AnswerInvalid])
+    @pytest.mark.parametrize("kind", [Unreachable, CallTimedOut, ConnectionLost, ResponseInvalid])
     def test_does_not_contain_addresses(self, kind: type[CallFailed]) -> None:
         reason = outcome_of(kind("desk", "Cannot connect to host 10.0.3.7:8002")).reason
 

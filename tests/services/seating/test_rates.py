@@ -1,6 +1,6 @@
 from tests.gateway.requests import a_head
 
-from portico.gateway.decisions import Matched
+from portico.gateway.decisions import MatchedRequest
 from portico.gateway.limits import Rate
 from portico.gateway.system_policy import policy_of
 from portico.kit.settings import Settings
@@ -15,7 +15,7 @@ def test_holds_have_a_rate_of_their_own_at_the_gateway() -> None:
     taking = policy.match(a_head("POST", b"/inventory/1/holds"))
     reading = policy.match(a_head("GET", b"/inventory/1/holds"))
 
-    assert isinstance(taking, Matched)
-    assert isinstance(reading, Matched)
+    assert isinstance(taking, MatchedRequest)
+    assert isinstance(reading, MatchedRequest)
     assert taking.rate == Rate("holds", 5, 60)
     assert reading.rate.name == "default"

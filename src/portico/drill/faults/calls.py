@@ -8,9 +8,9 @@ import orjson
 
 from portico.drill.faults.injection import FaultPoint
 from portico.drill.faults.plan import Fault, FaultPlan
+from portico.kit.calls.call_batcher import MAX_BATCH
 from portico.kit.calls.channel import Channel, Incoming, Outgoing
 from portico.kit.calls.errors import CallTimedOut, ConnectionLost, Unreachable
-from portico.kit.calls.gathering import MAX_BATCH
 
 _OK = 200
 _NOT_READY: dict[str, Any] = {"status": None, "headers": {}, "body": None}

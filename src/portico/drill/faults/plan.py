@@ -11,8 +11,8 @@ Site = Literal["commit", "cohort", "publish", "delivery", "call", "batch", "item
 
 ALL_FAULTS: tuple[Kind, ...] = get_args(Kind)
 ALL_SITES: tuple[Site, ...] = get_args(Site)
-GATHERED: tuple[Site, ...] = ("cohort", "batch", "item")
-"""The places inside gathered calls and cohorts of sagas."""
+BATCH_SITES: tuple[Site, ...] = ("cohort", "batch", "item")
+"""The places inside batched calls and cohorts of sagas."""
 
 _CRASH = 0.15  # crashes are rarer, because they abort all work in flight
 _AT: Mapping[Site, Mapping[Kind, float]] = {

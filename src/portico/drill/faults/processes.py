@@ -1,4 +1,4 @@
-"""Faults inside gathered calls and cohorts of sagas, in the processes of a drill on servers.
+"""Faults inside batched calls and cohorts of sagas, in the processes of a drill on servers.
 
 The drill describes the faults in a variable of the environment, and begins and ends them with a file. A process writes each
 place that it reaches, and its fault, to a file of its own, so that the drill can count what a killed process has done.
@@ -17,7 +17,7 @@ import orjson
 
 from portico.drill.faults.calls import FaultyChannel
 from portico.drill.faults.injection import FaultyCohorts
-from portico.drill.faults.plan import GATHERED, Fault, FaultPlan, Kind, Site
+from portico.drill.faults.plan import BATCH_SITES, Fault, FaultPlan, Kind, Site
 from portico.drill.report import Report
 from portico.kit.sagas.runner import SagaRunner
 
@@ -124,7 +124,7 @@ class _WrittenPlan(FaultPlan):
     """A plan of faults that writes each place that the process reaches, and its fault, to a file."""
 
     def __init__(self, faults: ProcessFaults, file: Path) -> None:
-        super().__init__(faults.seed, faults.kinds, rate=faults.rate, sites=GATHERED)
+        super().__init__(faults.seed, faults.kinds, rate=faults.rate, sites=BATCH_SITES)
         self._faults = faults
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 

@@ -1,4 +1,4 @@
-"""Export of configuration: the gateway's route table for NGINX or Traefik in front of it, a system's monitoring and API client."""
+"""Export of configuration: route tables for NGINX and Traefik, a system's monitoring, and an API client."""
 
 from portico.gateway.export.grafana import grafana
 from portico.gateway.export.nginx import nginx

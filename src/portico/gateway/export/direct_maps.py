@@ -1,4 +1,4 @@
-"""Maps of NGINX without a gateway: they find the route of a request, and from it all that depends on the route."""
+"""NGINX maps for a system without a gateway: they find the route of a request and the values for that route."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -12,7 +12,7 @@ from portico.gateway.forwarding import SECURITY_FIELDS
 from portico.gateway.limits import Rate
 
 ADDRESS_FACTOR = 10
-"""An address may send this many times what a caller may send. NGINX does not verify tokens, so clients can invent them."""
+"""Factor between the rate of an address and that of a caller. NGINX does not verify tokens; clients can invent them."""
 SOCKET_FIELDS = ("key", "version", "protocol", "extensions")
 _PATH = r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+"
 _UNCLEAR = (
@@ -21,7 +21,7 @@ _UNCLEAR = (
     r"^[^?]*%(?:2f|5c|7f|[01][0-9a-f])",
 )
 _MAX_KEY_LENGTH = 40
-"""Longest literal that fits into a bucket of a map with the default size. Longer ones are regular expressions."""
+"""Maximum length of a literal in a map with the default bucket size. Longer paths become regular expressions."""
 
 
 class DirectMaps:
@@ -31,7 +31,7 @@ class DirectMaps:
         name: Prefix of all names.
         routes: The routes.
         origins: Origins whose pages may read responses, with credentials.
-        default: The rate of most routes. An address may send ADDRESS_FACTOR times as much.
+        default: The default rate. An address may send ADDRESS_FACTOR times as much.
     """
 
     def __init__(self, name: str, routes: DirectRoutes, origins: Sequence[str], default: Rate) -> None:
@@ -72,7 +72,7 @@ class DirectMaps:
         )
         source = f'"{self.var("method")} $uri"'
         routes = self._map(source, "route", *lines)
-        return ["# A preflight request is about the method that it names.", *meant, "", comment, *routes]
+        return ["# A preflight request concerns the method that it names.", *meant, "", comment, *routes]
 
     def _allowed_map(self) -> Lines:
         lines = [f'{_path_key(each)} "{", ".join(methods)}";' for each, methods in self._routes.allowed() if methods]
@@ -109,7 +109,7 @@ class DirectMaps:
         ]
 
     def _socket_maps(self) -> list[Lines]:
-        """Return the maps of an upgrade, which only streams forward."""
+        """Return the maps for an upgrade. Only stream routes forward it."""
         stream = f'"{self.var("service")}:{self.var("deadline")}:$http_upgrade"'
         fits = '"~*^[^:]+::websocket$"'
         maps = [
@@ -137,14 +137,14 @@ class DirectMaps:
         ]
 
     def _field_maps(self) -> list[Lines]:
-        """Return the security fields, each empty if the service sets its own."""
+        """Return the maps of security fields. Each is empty if the service sets its own."""
         return [
             self._map(f"$upstream_http_{_underscored(name)}", f"f{number}", 'default "";', f'"" "{value.decode()}";')
             for number, (name, value) in enumerate(SECURITY_FIELDS)
         ]
 
     def _zones(self) -> Lines:
-        """Return what is counted: for each rate the caller or the address, and all requests of an address."""
+        """Return the zones of rate limits: for each rate the caller or address, and all requests of an address."""
         var = self.var
         address = self._map(
             "$remote_addr",
@@ -189,7 +189,7 @@ def _path_key(route_class: RouteClass) -> str:
 
 
 def _unclear_lines() -> Lines:
-    """Return what the gateway refuses in a path: services could read it differently."""
+    """Return the patterns that the gateway refuses in a path, because services could read it differently."""
     found = [f'"~*{pattern}" 1;' for pattern in _UNCLEAR]
     return ["default 1;", *found, rf'"~^{_PATH}(?:\?[\x21\x22\x24-\x7e]*)?$" 0;']
 
@@ -200,7 +200,7 @@ def _limit(zone: str, requests: int) -> str:
 
 
 def _per_minute(rate: Rate) -> int:
-    """Return the rate for NGINX, which counts whole requests a minute."""
+    """Return the rate for NGINX, which needs whole requests per minute."""
     return max(1, ceil(rate.requests * 60 / rate.seconds))
 
 

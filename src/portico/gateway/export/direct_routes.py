@@ -1,4 +1,4 @@
-"""Route entries: which service answers a method and path, for a proxy that forwards to the services themselves."""
+"""Route entries: the service for each method and path, for a proxy that forwards directly to the services."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ from portico.gateway.limits import Rate
 from portico.gateway.policy import Policy
 from portico.gateway.routes import WEBSOCKET, Methods, Route
 
-KEPT_BACK = "kept_back"
-"""Target of routes that are for services only."""
+SERVICES_ONLY_TARGET = "services_only"
+"""Target of routes that only services may call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class Entry:
     Args:
         methods: HTTP methods; a WebSocket handshake is a GET.
         route_class: The path.
-        target: `service:rate:milliseconds:origins` or KEPT_BACK. Streams have no milliseconds; `origins` is `any` if
-            pages of every origin may read the response.
+        target: `service:rate:milliseconds:origins`, or SERVICES_ONLY_TARGET. Streams have no milliseconds. `origins` is
+            `any` if pages of every origin may read the response.
     """
 
     methods: tuple[str, ...]
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class DirectRoutes:
-    """The routes of a system for a proxy that does not use the gateway.
+    """The routes of a system for a proxy without the gateway.
 
     Args:
         entries: Routes in order of precedence: the first match decides.
@@ -86,13 +86,13 @@ def _targets(policy: Policy, methods: Methods) -> Mapping[str, str]:
     if "GET" in targets:
         targets.setdefault("HEAD", targets["GET"])
     socket = methods.get(WEBSOCKET)
-    if socket is not None and socket.is_routed and targets.get("GET", KEPT_BACK) == KEPT_BACK:
+    if socket is not None and socket.is_routed and targets.get("GET", SERVICES_ONLY_TARGET) == SERVICES_ONLY_TARGET:
         targets["GET"] = _target(policy, socket)
     return targets
 
 
 def _target(policy: Policy, route: Route) -> str:
     if not route.is_routed:
-        return KEPT_BACK
+        return SERVICES_ONLY_TARGET
     timeout = "" if route.streams else str(seconds((route.timeout or policy.defaults.timeout) * 1000))
     return f"{route.service}:{policy.rate_of(route).name}:{timeout}:{'any' if route.any_origin else ''}"

@@ -125,7 +125,7 @@ _PROCESSES = (
 
 
 def panels_of(system: System) -> dict[str, tuple[Panel, ...]]:
-    """Return the panels of a system by row: those whose metrics it has."""
+    """Return the panels of a system by row. Panels without metrics in this system are left out."""
     services = system.services
     rows = {"Traffic": _TRAFFIC, "Gateway": _GATEWAY}
     if any(service.publishes for service in services):

@@ -1,4 +1,4 @@
-"""What both configurations for NGINX have in common: listening, forwarding, and problem documents of NGINX itself."""
+"""Common parts of both NGINX configurations: listening, forwarding, and problem documents of NGINX itself."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ def block(head: str, lines: Lines) -> Lines:
 
 
 def quoted(text: str) -> str:
-    """Return `text` for a double-quoted string, in which NGINX needs only quotes to be escaped."""
+    """Return `text` for a double-quoted string. NGINX requires only quotes to be escaped."""
     return text.replace('"', '\\"')
 
 
@@ -54,7 +54,7 @@ def short(name: str) -> str:
 
 
 def listen_directives(options: ExportOptions) -> Lines:
-    """Return where a server listens, and its names and certificate."""
+    """Return the directives for the ports, names and certificate of a server."""
     tls, listen = options.tls, options.listen
     if tls is None:
         return [f"listen {listen};", *_names(options)]
@@ -83,7 +83,7 @@ def upstream(name: str, addresses: Sequence[str]) -> Lines:
 
 
 def forwarding(limits: ForwardLimits) -> Lines:
-    """Return how requests are forwarded and retried, unless a location differs."""
+    """Return the default directives for forwarding and retrying requests."""
     return [
         "proxy_http_version 1.1;",
         "proxy_redirect off;",

@@ -1,12 +1,12 @@
-"""Configuration for NGINX that forwards to the services themselves, without a gateway between them.
+"""Configuration for NGINX that forwards directly to the services, without a gateway.
 
-Services verify tokens themselves. Maps find the route of a request, and from it the service, the rate and the deadline.
+The services verify tokens. Maps find the route of a request, and its service, rate and deadline.
 """
 
 from collections.abc import Mapping, Sequence
 
 from portico.gateway.export.direct_maps import ADDRESS_FACTOR, SOCKET_FIELDS, DirectMaps
-from portico.gateway.export.direct_routes import KEPT_BACK, DirectRoutes
+from portico.gateway.export.direct_routes import SERVICES_ONLY_TARGET, DirectRoutes
 from portico.gateway.export.nginx_blocks import (
     FORWARDED,
     block,
@@ -52,7 +52,7 @@ DIFFERENCES = (
     "OAuth routes get problem documents, not OAuth errors, for what NGINX refuses.",
     "The default access log of NGINX contains query strings, and so tickets of WebSockets.",
 )
-"""What the gateway does and this configuration does not do."""
+"""Features of the gateway that this configuration lacks."""
 
 _SET_ELSEWHERE = frozenset(
     b"connection keep-alive te transfer-encoding upgrade host expect forwarded".split()
@@ -65,8 +65,8 @@ _PREFIXED = (
     "x-envoy-expected-rq-timeout-ms",
 )
 _RETRY_AFTER = 86_420
-"""Placeholder in the document, which NGINX replaces by a variable."""
-# Statuses inside NGINX that lead to a named location. Its own 400 of a broken head leads to none.
+"""Placeholder in the document. NGINX replaces it by a variable."""
+# Statuses inside NGINX that lead to a named location. NGINX's own 400 for a malformed head leads to none.
 _PREFLIGHT, _UNCLEAR = 418, 419
 _REASON = "the path contains segments or characters that are not allowed"
 
@@ -76,8 +76,8 @@ def nginx_direct(system: System, policy: Policy, options: ExportOptions, service
 
     Args:
         system: The system.
-        policy: The policy of its gateway, whose routes and limits apply.
-        options: Where NGINX listens.
+        policy: The policy of its gateway, which defines the routes and limits.
+        options: The options, such as the ports of NGINX.
         services: `host:port` of each instance, by name of the service.
     """
     return "\n".join(_File(system, policy, options, services).lines()) + "\n"
@@ -140,7 +140,7 @@ class _File:
         return [
             f"if ({var('unclear')}) {{ return {_UNCLEAR}; }}",
             f"if ({var('preflight')}) {{ return {_PREFLIGHT}; }}",
-            f"if ({var('route')} = {KEPT_BACK}) {{ return 404; }}",
+            f"if ({var('route')} = {SERVICES_ONLY_TARGET}) {{ return 404; }}",
             f"if ({var('unrouted')} = 404) {{ return 404; }}",
             f"if ({var('unrouted')} = 405) {{ return 405; }}",
         ]

@@ -1,4 +1,4 @@
-"""Options of an export, and what the files for NGINX and Traefik have in common."""
+"""Options of an export, and constants for both NGINX and Traefik."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from portico.kit.runtime.serving import IDLE_SECONDS
 IDLE_TIMEOUT = IDLE_SECONDS - 2
 KEEPALIVE_CONNECTIONS = 64
 CONNECT_SECONDS = 2
-MARGIN_SECONDS = 5  # the gateway's own 504, a problem document, comes first
+MARGIN_SECONDS = 5  # so that the gateway's own 504, a problem document, comes first
 FAILURES = 3
 FAILED_SECONDS = 10
 

@@ -10,7 +10,7 @@ SCHEMA: Final = "https://schema.getpostman.com/json/collection/v2.1.0/collection
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _FORM: Final = "application/x-www-form-urlencoded"
 _ACCOUNT: Final = ("email", "password")
-_DEEPEST: Final = 8  # of an example; a schema may contain itself
+_MAX_DEPTH: Final = 8  # of an example; a schema may contain itself
 
 Json = dict[str, Any]
 
@@ -135,7 +135,7 @@ class _Collection:
         return {}
 
     def _script(self, operation: Json) -> Iterator[str]:
-        """Return a test of the status, and what stores the token and the ids of a response in variables."""
+        """Return the script of a request: it tests the status, and stores the token and ids in variables."""
         statuses = [int(status) for status in operation["responses"] if status.isdigit()]
         yield f"pm.test('The status is documented', () => pm.expect({statuses}).to.include(pm.response.code));"
         stored = [(name, name) for name in self._response_fields(operation) if name in self._ids and _is_id(name)]
@@ -169,7 +169,7 @@ class _Collection:
         return fields
 
     def _resolved(self, value: Json) -> Json:
-        """Return what a reference points to, or the value itself."""
+        """Return the target of a reference, or the value itself."""
         if "$ref" not in value:
             return value
         found: Any = self._document
@@ -178,7 +178,7 @@ class _Collection:
         return self._resolved(found)
 
     def _example(self, schema: Json, name: str, depth: int = 0) -> Any:
-        """Return an example of a schema: its own one, a variable, or the smallest value; optional fields are left out."""
+        """Return an example of a schema: its own example, a variable, or the smallest value without optional fields."""
         schema = self._resolved(schema)
         if name in _ACCOUNT or (name in self._ids and _is_id(name)):
             return _variable(name)
@@ -196,11 +196,11 @@ class _Collection:
     def _smallest(self, schema: Json, depth: int) -> Any:
         kind = schema.get("type")
         if kind == "object" or "properties" in schema:
-            fields = schema.get("properties", {}) if depth < _DEEPEST else {}
+            fields = schema.get("properties", {}) if depth < _MAX_DEPTH else {}
             wanted = [name for name in fields if name in schema.get("required", ()) or name in _ACCOUNT]
             return {name: self._example(fields[name], name, depth + 1) for name in wanted}
         if kind == "array":
-            count = schema.get("minItems", 0) if depth < _DEEPEST else 0
+            count = schema.get("minItems", 0) if depth < _MAX_DEPTH else 0
             return [self._example(schema.get("items", {}), "", depth + 1)] * count
         if kind in {"integer", "number"}:
             return schema.get(

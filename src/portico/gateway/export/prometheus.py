@@ -147,7 +147,7 @@ _SAGAS = (
 
 
 def alerts_of(system: System) -> list[Alert]:
-    """Return the alerts of a system: those whose metrics it has."""
+    """Return the alerts of a system. Alerts without metrics in this system are left out."""
     services = system.services
     alerts = list(_ALWAYS)
     for group, is_needed in (
@@ -225,5 +225,5 @@ def _rule(alert: Alert, system: str) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    """Return a YAML string in single quotes, which have no escapes but their own."""
+    """Return a YAML string in single quotes, in which only the quote itself is escaped."""
     return "'" + text.replace("'", "''") + "'"

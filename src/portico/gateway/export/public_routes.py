@@ -1,6 +1,6 @@
 """Public routes: what a proxy in front of the gateway may forward, compiled from the gateway's route table.
 
-The proxy blocks what is not public. The gateway decides about the rest again: caller, rate limit, methods of a path.
+The proxy blocks all other requests. The gateway still checks the forwarded ones: caller, rate limit, method.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -13,7 +13,7 @@ from portico.gateway.routes import WEBSOCKET
 from portico.gateway.system_policy import INTERNAL
 
 ANY_METHOD = frozenset[str]()
-"""Stands for every method in a BlockRule."""
+"""Value for every method in a BlockRule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class PublicRoutes:
 
     @cached_property
     def special(self) -> list[RouteClass]:
-        """The classes with limits of their own, and the classes that overlap with them, in order of precedence."""
+        """The classes with their own limits, and the classes that overlap with them, in order of precedence."""
         chosen: list[RouteClass] = []
         for each in reversed(self.public):
             if self.limits_of(each) != self.default or any(each.overlaps(other) for other in chosen):
@@ -78,7 +78,7 @@ class PublicRoutes:
         return reduce(ForwardLimits.widened, limits)
 
     def _rules(self, route_class: RouteClass) -> Iterator[BlockRule]:
-        """Yield a rule for what the class blocks; before it, one for what it allows although a later class blocks it."""
+        """Yield a rule for blocked methods, after one for allowed methods that a later class would block."""
         blocked_later = frozenset(method for other in self._later(route_class) for method in other.services_only)
         overlapping = [other for other in self.public if other.overlaps(route_class)]
         if route_class.is_page:

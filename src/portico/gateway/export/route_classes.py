@@ -19,7 +19,7 @@ class ForwardLimits:
     Args:
         body_limit: Maximum size of the request body in bytes.
         timeout: Seconds until the response must have begun.
-        streams: The response has no time limit.
+        streams: Whether the response has no time limit.
     """
 
     body_limit: int
@@ -47,8 +47,8 @@ class RouteClass:
         template: The template, such as "/orders/{order_id}".
         routes: Limits of the routed methods, by method or WEBSOCKET.
         services_only: Methods that only services may use.
-        is_page: The path is one of the gateway's own pages.
-        is_internal: The page is for operators only.
+        is_page: Whether the path is one of the gateway's own pages.
+        is_internal: Whether the page is for operators only.
     """
 
     template: str
@@ -85,7 +85,7 @@ class RouteClass:
         return method in self.routes or (method == "HEAD" and "GET" in self.routes)
 
     def overlaps(self, other: "RouteClass") -> bool:
-        """Whether a path can match both templates. May report an overlap of two patterns that do not overlap."""
+        """Whether a path can match both templates. For two patterns this may be true although none can."""
         own, others = self.segments, other.segments
         for left, right in zip(own, others, strict=False):
             if left.endswith(_REST) or right.endswith(_REST):

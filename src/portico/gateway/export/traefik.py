@@ -29,7 +29,7 @@ def traefik(system: System, routes: PublicRoutes, options: ExportOptions) -> str
 
 
 class _File:
-    """Safe and other requests have separate routers: only safe ones are retried, only the others have bodies."""
+    """Safe and other requests have separate routers: only safe ones are retried, and only the others have bodies."""
 
     def __init__(self, system: System, routes: PublicRoutes, options: ExportOptions) -> None:
         self._system = system

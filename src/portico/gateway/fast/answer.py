@@ -1,4 +1,4 @@
-"""Heads of responses: read as bytes, filtered and completed by the rules of `gateway.forwarding`."""
+"""Response heads: parsed from bytes, then filtered and completed by the rules of `gateway.forwarding`."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +14,7 @@ from portico.gateway.request_head import MAX_LENGTH_DIGITS, Header
 from portico.kit.calls.breaker import PROXY_ERRORS
 
 MAX_SHAPES: Final = 1024
-"""Sequences of field names that are remembered. When they are more, all are forgotten."""
+"""Maximum number of cached sequences of field names. When it is exceeded, the cache is cleared."""
 MAX_HEAD: Final = 65536
 EVENT_STREAM: Final = b"text/event-stream"
 BODILESS: Final = frozenset((204, 304))
@@ -34,10 +34,10 @@ STATUS_LINES: Final = {
 }
 
 
-# Statuses of responses with a body, as they are sent.
+# Encoded statuses of responses with a body.
 _STATUSES: Final = {b"%d" % status: status for status in STATUS_LINES if status not in BODILESS}
 
-# How a field is treated. Plain numbers, because hashing members of an Enum would be half of the cost of a head.
+# Treatments of a field. They are plain numbers, because hashing Enum members would be half of the cost of a head.
 _PASSED: Final = 1
 _DROPPED: Final = 2
 _LENGTH: Final = 3
@@ -67,15 +67,15 @@ _KINDS: Final = {
 
 
 @dataclass(slots=True)
-class AnswerHead:
+class ResponseHead:
     """The head of a response that the fast plane forwards.
 
     Args:
         status: The status.
         length: The length of the body in bytes; CHUNKED if it is not known and the body is sent in chunks.
-        fields: The service's fields and the security fields, as they are sent.
-        varies_by_origin: Whether the response has `Vary: Origin` already.
-        shape: What read the fields; it may read the next response to the same request.
+        fields: The encoded fields of the service, and the security fields.
+        varies_by_origin: Whether the response already has `Vary: Origin`.
+        shape: The shape that read the fields; it may fit the next response to the same request.
     """
 
     status: int
@@ -87,15 +87,15 @@ class AnswerHead:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What to do with the lines of heads that have the same names in the same order.
+    """Treatment of the field lines of heads with the same names in the same order.
 
     Args:
         passed: Chooses the lines that are forwarded.
         length: Index of `Content-Length`; -1 if it is absent.
-        type: Index of `Content-Type`; likewise.
-        vary: Index of `Vary`; likewise.
-        connection: Index of `Connection`; likewise.
-        coding: Index of `Transfer-Encoding`; likewise.
+        type: Index of `Content-Type`; -1 if it is absent.
+        vary: Index of `Vary`; -1 if it is absent.
+        connection: Index of `Connection`; -1 if it is absent.
+        coding: Index of `Transfer-Encoding`; -1 if it is absent.
         security: The security fields that are missing.
         pattern: Matches a plain head with these names and a length; None if there is no length, or chunks.
         groups: The groups of `pattern`: status, length, and the lines that are forwarded.
@@ -111,11 +111,11 @@ class Shape:
     pattern: re.Pattern[bytes] | None
     groups: tuple[int, ...]
 
-    def read(self, data: bytes) -> tuple[AnswerHead, int] | None:
-        """Read the head of a response that begins with the same names, at less cost than `read_head`.
+    def read(self, data: bytes) -> tuple[ResponseHead, int] | None:
+        """Read the head of a response with the same names, at less cost than `read_head`.
 
         Returns:
-            The head, and where the body begins; None if `read_head` must decide.
+            The head, and the index at which the body begins; None if `read_head` must decide.
         """
         found = None if self.pattern is None else self.pattern.match(data)
         if found is None:
@@ -125,19 +125,19 @@ class Shape:
         if status is None or end > MAX_HEAD:
             return None
         varies = self.vary >= 0 and found["vary"].strip() == VARY_ORIGIN
-        return AnswerHead(status, int(length), b"".join(passed) + self.security, varies, self), end
+        return ResponseHead(status, int(length), b"".join(passed) + self.security, varies, self), end
 
 
-# By the names as services spell them. None if the ASGI plane must read such a head.
+# Shapes by the names as services spell them; None if the ASGI plane must read such a head.
 _shapes: dict[tuple[bytes, ...], Shape | None] = {}
 
 
-def read_head(data: bytes, end: int) -> AnswerHead | None:
+def read_head(data: bytes, end: int) -> ResponseHead | None:
     """Read the head of a response to GET or DELETE.
 
     Args:
-        data: What the service sent.
-        end: Where the empty line begins that ends the head.
+        data: The bytes that the service sent.
+        end: Index of the empty line that ends the head.
 
     Returns:
         The head; None if it is not plain, and the ASGI plane must read it.
@@ -152,8 +152,8 @@ def read_head(data: bytes, end: int) -> AnswerHead | None:
     return read_lines(int(found[1]), tuple(names), lines[1:])
 
 
-def head_of(status: int, headers: Sequence[Header]) -> AnswerHead | None:
-    """Return the head of a response of an application in this process; None as for `read_head`."""
+def head_of(status: int, headers: Sequence[Header]) -> ResponseHead | None:
+    """Return the head of a response of an application in this process; None as in `read_head`."""
     lines = [b"%b: %b" % each for each in headers]
     names = tuple([name for name, _ in headers])
     if _PRINTABLE.fullmatch(b"".join(lines)) is None or b"transfer-encoding" in names:
@@ -163,14 +163,14 @@ def head_of(status: int, headers: Sequence[Header]) -> AnswerHead | None:
 
 def read_lines(
     status: int, names: tuple[bytes, ...], lines: Sequence[bytes], *, is_local: bool = False
-) -> AnswerHead | None:
+) -> ResponseHead | None:
     """Filter the field lines of a response, which contain only printable characters, by their names.
 
     Args:
         status: The status.
         names: The names of the fields, as the service spells them.
         lines: The lines.
-        is_local: Whether a body without a length ends when the application says so, and not with the connection.
+        is_local: Whether the application ends a body without a length, instead of the connection.
     """
     try:
         shape = _shapes[names]
@@ -184,7 +184,7 @@ def read_lines(
     fields = b"\r\n".join((*shape.passed(lines), shape.security))
     if length == CHUNKED:
         fields += b"transfer-encoding: chunked\r\n"
-    return AnswerHead(status, length, fields, shape.vary >= 0 and _value(lines[shape.vary]) == VARY_ORIGIN, shape)
+    return ResponseHead(status, length, fields, shape.vary >= 0 and _value(lines[shape.vary]) == VARY_ORIGIN, shape)
 
 
 def _length(status: int, shape: Shape, lines: Sequence[bytes], *, is_local: bool) -> int | None:
@@ -232,7 +232,7 @@ def _shape_of(names: Sequence[bytes]) -> Shape | None:
 
 
 def _pattern_of(names: Sequence[bytes], kinds: Sequence[int]) -> tuple[re.Pattern[bytes], tuple[int, ...]]:
-    """Return the pattern of a shape, which reads what `_length` reads, and its groups. Lines in a row are one group."""
+    """Return the pattern of a shape, which replaces `_length`, and its groups. Adjacent lines are one group."""
     pattern, groups, count, is_open = rb"HTTP/1\.1 (\d{3}) [ -~]*+\r\n", [1], 1, False
     for name, kind in zip(names, kinds, strict=True):
         is_passed = kind not in {_DROPPED, _CONNECTION}
@@ -269,7 +269,7 @@ def _kind_of(name: bytes) -> int:
 
 
 def chunk_of(data: bytes) -> bytes:
-    """Return a part of a body as a chunk; nothing for no bytes, because an empty chunk would be the last one."""
+    """Return a part of a body as a chunk. Return no bytes for an empty part, because an empty chunk ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
@@ -278,7 +278,7 @@ class ChunkReader:
 
     Attributes:
         is_complete: Whether the last chunk was read.
-        is_followed: Whether something followed it.
+        is_followed: Whether more bytes followed it.
     """
 
     def __init__(self) -> None:
@@ -287,7 +287,7 @@ class ChunkReader:
         self._parser = httptools.HttpResponseParser(self)
 
     def read(self, data: bytes) -> bytes:
-        """Return the body in further bytes of the response, of which the first ones are its head.
+        """Return the body in the next bytes of the response. The response begins with its head.
 
         Raises:
             httptools.HttpParserError: the bytes are not a chunked response.

@@ -34,14 +34,15 @@ from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
 NO_FIELDS: Final[Sequence[Header]] = ()
 MAX_FIELDS = MAX_ALL_FIELDS - 3
-"""Fields of a head that is remembered; the fields that vary come in addition."""
+"""Maximum number of fields in a cached head, without the varying fields."""
 
 
 class FastConnection(LimitedConnection):
-    """A client's connection: it forwards plain requests itself, and is uvicorn's connection for all others.
+    """A client's connection: forwards plain requests itself, and is uvicorn's connection for all others.
 
-    A request is plain if it arrives as one complete head, without body, on a connection where nothing else is in
-    progress, and if the policy forwards it. All else happens in the base class, where the ASGI plane is the application.
+    A request is plain if it arrives as one complete head, without body, on a connection with no other request in
+    progress, and if the policy forwards it. The base class handles all other requests, with the ASGI plane as the
+    application.
 
     Attributes:
         plane: The fast plane of the gateway.
@@ -62,12 +63,12 @@ class FastConnection(LimitedConnection):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.is_ending = False  # whether the connection is closed after the response that is due
+        self.is_ending = False  # whether the connection is closed after the current response
         self._exchange: Exchange | None = None
         self._fields: KnownFields | None = None
         self._uses_asgi = False
         self._resumed: Callable[..., Any] | None = None
-        self._waiting = b""  # what has arrived behind the request in progress
+        self._waiting = b""  # bytes that arrived after the request in progress
         self._peer = ""
         self._scheme = "http"
 
@@ -82,7 +83,7 @@ class FastConnection(LimitedConnection):
         super().count_client()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.plane.sweep.idle.pop(self, None)
+        self.plane.time_limits.idle.pop(self, None)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_lost()
@@ -97,7 +98,7 @@ class FastConnection(LimitedConnection):
             self._waiting += data
             self.flow.pause_reading()
             return
-        self.plane.sweep.idle.pop(self, None)
+        self.plane.time_limits.idle.pop(self, None)
         if not self._uses_asgi or self.is_at_rest:
             self._uses_asgi = False
             if self._forward(data):
@@ -105,7 +106,7 @@ class FastConnection(LimitedConnection):
         self._uses_asgi = True
         super().data_received(data)
         if self.is_at_rest:  # only empty lines: the base class has no timer for them
-            self.plane.sweep.idle[self] = time.perf_counter()
+            self.plane.time_limits.idle[self] = time.perf_counter()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -118,7 +119,7 @@ class FastConnection(LimitedConnection):
             self._exchange.resume()
 
     def shutdown(self) -> None:
-        """Close the connection after the response that is due."""
+        """Close the connection after the current response."""
         if self._exchange is None:
             super().shutdown()
         else:
@@ -130,13 +131,13 @@ class FastConnection(LimitedConnection):
         return self.timeout_keep_alive
 
     def close_idle(self) -> None:
-        """Close the connection, which was idle for too long."""
+        """Close the connection because it was idle for too long."""
         self.transport.close()
 
     # Requests
 
     def _forward(self, data: bytes) -> bool:
-        """Forward a request if it is plain. Return whether that was done; otherwise nothing was changed or counted."""
+        """Forward a request if it is plain. Return whether it was; otherwise nothing was changed or counted."""
         found = REQUEST_LINE.match(data)
         if found is None or (self.limit_concurrency is not None and self.is_full) or self.transport.is_closing():
             return False
@@ -156,7 +157,7 @@ class FastConnection(LimitedConnection):
         if fields is None or known is None:
             return False
         if not self.plane.is_valid(known):
-            fields.requests.clear()  # the next verification of the token is remembered
+            fields.requests.clear()  # the next verification of the token is cached
             return False
         rate = self._take(known)
         if rate is None:
@@ -165,19 +166,19 @@ class FastConnection(LimitedConnection):
         return True
 
     def _take(self, known: KnownRequest) -> bytes | None:
-        """Count a request, and take its place. Return the header fields of its rate; None if it must be refused."""
-        places = self.plane.places
+        """Count a request, and take a slot. Return the header fields of its rate; None if it must be refused."""
+        slots = self.plane.slots
         try:
-            places.take(known.holder)
+            slots.take(known.holder)
         except Problem:
             return None
         rate = known.bucket.take_fields()
         if rate is None:
-            places.release(known.holder)
+            slots.release(known.holder)
         return rate
 
     def _find(self, found: re.Match[bytes], fields: KnownFields) -> KnownRequest | None:
-        """Return what is known of a request, or what the policy finds out about it."""
+        """Return the cached decision for a request, or let the policy decide."""
         route = self.plane.paths.find(found[1])
         known = fields.requests.get(route)
         if known is None:
@@ -193,7 +194,7 @@ class FastConnection(LimitedConnection):
         return known
 
     def _read(self, data: bytes, sent: bytes) -> KnownFields | None:
-        """Check and parse a head as the base class does. Return None if it is not one plain head."""
+        """Check and parse a head like the base class. Return None if it is not one plain head."""
         if not is_one_head(data) or len(data) > MAX_HEAD:
             return None
         try:
@@ -206,7 +207,7 @@ class FastConnection(LimitedConnection):
         return KnownFields(sent, headers, SentIds.of(headers))
 
     def head_of(self, found: re.Match[bytes], fields: KnownFields) -> RequestHead:
-        """Return the head of a request, without the fields that vary."""
+        """Return the head of a request, without the varying fields."""
         return RequestHead(found[2].decode(), found[3], found[4] or b"", fields.headers, self._peer, self._scheme)
 
     def _plain(
@@ -240,15 +241,15 @@ class FastConnection(LimitedConnection):
         if self.has_timers:
             self.stop_timers()
         self._exchange = exchange
-        self.plane.sweep.busy.add(exchange)
+        self.plane.time_limits.busy.add(exchange)
         exchange.start()
         if self.flow.write_paused and self._exchange is exchange:
             exchange.pause()
 
-    # What an exchange reports
+    # Reports of an exchange
 
     def exchange_ended(self, exchange: Exchange) -> None:
-        """The response is complete."""
+        """Handle the end of a complete response."""
         if self._exchange is not exchange:
             return
         self._exchange = None
@@ -260,16 +261,16 @@ class FastConnection(LimitedConnection):
             self.flow.resume_reading()
             contextvars.Context().run(self.data_received, waiting)
         else:
-            self.plane.sweep.idle[self] = time.perf_counter()
+            self.plane.time_limits.idle[self] = time.perf_counter()
 
     def exchange_broken(self, exchange: Exchange) -> None:
-        """The response cannot be completed."""
+        """Handle a response that cannot be completed."""
         if self._exchange is exchange:
             self._exchange = None
             self.transport.close()
 
     def resume_asgi(self, exchange: Exchange, request: ProxyRequest, decision: Forward, first: FirstAttempt) -> None:
-        """Let the ASGI plane continue an exchange."""
+        """Continue an exchange in the ASGI plane."""
         self._exchange = None
         self._uses_asgi = True
         self._resumed = partial(self.plane.proxy.resume, request, decision, first)

@@ -1,4 +1,4 @@
-"""One request that the fast plane forwards, until it is over or the ASGI plane takes it over."""
+"""One request that the fast plane forwards, until it has ended or the ASGI plane takes over."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from portico.gateway.access_log import AccessRecord, Outcome
-from portico.gateway.fast.answer import STATUS_LINES, AnswerHead
+from portico.gateway.fast.answer import STATUS_LINES, ResponseHead
 from portico.gateway.fast.memo import KnownFields, KnownRequest
 from portico.gateway.proxy.http import FirstAttempt
 from portico.gateway.proxy.request import CLIENT_GONE, ProxyRequest
@@ -30,13 +30,13 @@ class PlainRequest:
 
     Args:
         data: The request as it was received, for the ASGI plane.
-        line: What REQUEST_LINE found in it.
-        fields: Its header fields, without those that vary.
-        passing: Further header fields for the service, which vary.
+        line: The match of REQUEST_LINE.
+        fields: Its header fields, without the varying ones.
+        passing: The varying header fields for the service.
         request_id: Its id.
         trace: Its `traceparent`.
         state: Its `tracestate`.
-        rate: The header fields of its rate limit, as they are sent.
+        rate: The encoded header fields of its rate limit.
         span: The gateway's span; None if no spans are recorded.
     """
 
@@ -63,7 +63,7 @@ class PlainRequest:
 
     @property
     def id_headers(self) -> list[Header]:
-        """The header fields with the identifiers, and those that vary."""
+        """The header fields with the identifiers, and the varying fields."""
         headers = [(b"x-request-id", self.request_id), (b"traceparent", self.trace)]
         if self.state is not None:
             headers.append((b"tracestate", self.state))
@@ -71,11 +71,11 @@ class PlainRequest:
 
 
 class Exchange(ABC):
-    """One request in progress. It holds a place, and is counted by its rate.
+    """One request in progress. It holds a slot, and is counted against its rate.
 
     Args:
         client: The client's connection.
-        known: What is known of the request.
+        known: The cached decision for the request.
         request: The request.
     """
 
@@ -90,7 +90,7 @@ class Exchange(ABC):
         self.request = request
         self.status = 0
         self.upstream_seconds = 0.0
-        self.left = -1  # bytes of the body that are to come; -1 until the response has begun
+        self.left = -1  # remaining bytes of the body; -1 until the response has begun
 
     @abstractmethod
     def start(self) -> None:
@@ -98,24 +98,24 @@ class Exchange(ABC):
 
     @abstractmethod
     def abandon(self) -> None:
-        """Let the service know that nothing reads its response."""
+        """Tell the service that nothing reads its response."""
 
     @abstractmethod
     def response(self) -> tuple[str, Response]:
-        """Give the response to the ASGI plane. Return the instance that was tried, and what waits for the response."""
+        """Hand the response to the ASGI plane. Return the tried instance, and a function that awaits the response."""
 
     @abstractmethod
     def pause(self) -> None:
-        """Make the service pause: the client reads more slowly than it writes."""
+        """Pause the service, because the client reads more slowly than it writes."""
 
     @abstractmethod
     def resume(self) -> None:
-        """Let the service go on."""
+        """Let the service continue."""
 
     # Steps of the response
 
-    def begin(self, answer: AnswerHead) -> bytes:
-        """Begin the response, and return its head."""
+    def begin(self, answer: ResponseHead) -> bytes:
+        """Begin the response. Return its head."""
         self.left = max(0, answer.length)
         self.status = answer.status
         self.upstream_seconds = time.perf_counter() - self.began
@@ -132,11 +132,11 @@ class Exchange(ABC):
         )
 
     def progress(self) -> None:
-        """A part of the body was forwarded: its time limit begins again."""
+        """Restart the time limit, because a part of the body was forwarded."""
         self.deadline = time.perf_counter() + self.known.decision.timeout
 
     def complete(self) -> None:
-        """The response is complete, and the connection can serve the next request."""
+        """End the exchange after a complete response. The connection can serve the next request."""
         plane, route = self.plane, self.known.route
         plane.forwarded += 1
         route.budget.called()
@@ -144,8 +144,8 @@ class Exchange(ABC):
             status, counters = self.status, route.counters
             counter = counters[status] if status in counters else plane.counter(route, status)
             if counter is not None:
-                plane.sweep.busy.discard(self)
-                plane.places.release(self.known.holder)
+                plane.time_limits.busy.discard(self)
+                plane.slots.release(self.known.holder)
                 counter.add(time.perf_counter() - self.began, self.upstream_seconds)
                 self.client.exchange_ended(self)
                 return
@@ -153,26 +153,26 @@ class Exchange(ABC):
         self.client.exchange_ended(self)
 
     def break_off(self, outcome: Outcome) -> None:
-        """The response cannot be completed. The client sees that, because its connection is closed."""
+        """Abort a response that cannot be completed. The client's connection is closed, so that the client notices."""
         self._end(outcome)
         self.client.exchange_broken(self)
 
     def client_lost(self) -> None:
-        """The client has disconnected."""
+        """Handle a disconnect of the client."""
         self.abandon()
         self.status = self.status or CLIENT_GONE
         self._end(Outcome.CLIENT_GONE)
 
     def time_out(self) -> None:
-        """The time for the beginning of the response, or for the next part of its body, is over."""
+        """Handle a time-out: the response, or the next part of its body, did not arrive in time."""
         if self.left < 0:
-            self.hand_over()  # the time that remains is over there too
+            self.hand_over()  # there, the time limit has expired too
         else:
             self.abandon()
             self.break_off(Outcome.STALLED)
 
     def hand_over(self, *, is_tried: bool = True) -> None:
-        """Let the ASGI plane continue. The request keeps its place; the rate and the caller are not checked again."""
+        """Hand over to the ASGI plane. The request keeps its slot; the rate and the caller are not checked again."""
         first = FirstAttempt(self.began)
         if is_tried:
             instance, first.response = self.response()
@@ -186,7 +186,7 @@ class Exchange(ABC):
         decision = known.decision
         if plain.passing:
             decision = replace(decision, fields=decision.fields.with_forwarded(plain.passing))
-        self.plane.sweep.busy.discard(self)
+        self.plane.time_limits.busy.discard(self)
         self.client.resume_asgi(self, request, decision, first)
 
     def access(self) -> AccessRecord:
@@ -208,14 +208,14 @@ class Exchange(ABC):
         )
 
     def abandon_before_asgi(self) -> None:
-        """The ASGI plane did not accept the request."""
+        """End the exchange because the ASGI plane did not accept the request."""
         self.abandon()
         self._end(Outcome.CLIENT_GONE)
 
     def _end(self, outcome: Outcome) -> None:
         plane, known = self.plane, self.known
-        plane.sweep.busy.discard(self)
-        plane.places.release(known.holder)
+        plane.time_limits.busy.discard(self)
+        plane.slots.release(known.holder)
         access = self.access()
         access.outcome = outcome.value
         plane.proxy.record(access, self.request.ids.span, self.began)

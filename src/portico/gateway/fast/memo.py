@@ -1,8 +1,8 @@
-"""What the policy found, remembered so that equal bytes need not be checked again.
+"""Memos of the policy's decisions, so that requests with the same bytes are not checked again.
 
-Only the policy fills the memos: a request is found in them only if each of its bytes was part of a request that the policy
-has forwarded. Two memos are combined: the header fields of a connection, and the path of any connection. This is possible
-because the policy checks header fields and path separately, and only the route that it finds connects them.
+Only decisions of the policy fill the memos: a request is found only if each of its bytes was part of a request that the
+policy has forwarded. Two memos are combined: the header fields of a connection, and the path of any connection. This is
+correct because the policy checks header fields and path separately, and only the resulting route connects them.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final
 import httptools
 
 from portico.gateway.access_log import ResponseCounter
-from portico.gateway.decisions import Caller, Forward, Matched
+from portico.gateway.decisions import Caller, Forward, MatchedRequest
 from portico.gateway.fast.answer import Shape
 from portico.gateway.limits import Bucket
 from portico.gateway.request_head import Header
@@ -26,38 +26,38 @@ from portico.kit.foundation.request_framing import HEAD_END
 from portico.kit.telemetry.trace_context import TraceContext
 
 REQUEST_LINE: Final = re.compile(rb"((GET|DELETE) (/[!$-;=@-Z_a-z~]*))(?:\?([!\"$-~]+))? HTTP/1\.1\r\n")
-"""Requests of the fast plane. The path may contain percent-encoding; the policy decides about it."""
+"""Request line in the fast plane. The path may contain percent-encoding; the policy decides about it."""
 
 VARYING: Final = re.compile(rb"\n(x-request-id|traceparent|if-none-match):([ \t\x21-\x7e]*)\r(?=\n)", re.IGNORECASE)
-"""Fields that clients change from request to request, and about which the policy decides nothing."""
+"""Fields that clients change with each request, and that do not influence the policy."""
 MAX_SHARED: Final = 64 << 20
-"""Bytes that header fields shared by connections take, estimated."""
+"""Maximum memory (bytes, estimated) of header fields that connections share."""
 MAX_SHARED_HEAD: Final = 2048
-"""Bytes of header fields that connections share."""
+"""Maximum size (bytes) of header fields that connections share."""
 MAX_PATHS: Final = 8192
 MAX_PATH: Final = 256
-"""Bytes of a path that is remembered. The policy decides about each request with a longer one."""
+"""Maximum size (bytes) of a cached path. The policy decides about each request with a longer one."""
 MAX_HEAD: Final = 8192
-"""Bytes of a head that is remembered. The ASGI plane serves requests with a longer one."""
+"""Maximum size (bytes) of a cached head. The ASGI plane serves requests with a longer one."""
 MAX_ROUTES: Final = 4
-"""Routes that are remembered for the header fields of a connection."""
-# The fast plane leaves requests with these fields to the ASGI plane, whatever their values.
+"""Maximum number of cached routes for the header fields of a connection."""
+# The ASGI plane serves requests with these fields, whatever their values.
 UNUSUAL: Final = (b"transfer-encoding", b"content-length", b"expect", b"upgrade")
 
 
 class KnownRoute:
-    """A route that the policy found for a path, and what is the same for all requests to it.
+    """A route that the policy found for a path, and the objects that all requests to it use.
 
     It is compared by identity, which costs less than comparing routes.
 
     Args:
         route: The route.
         upstream: The service.
-        budget: The retries of the service, to which each request adds.
+        budget: The retry budget of the service, to which each request adds.
 
     Attributes:
-        counters: What counts complete responses, by status.
-        shape: What read the head of the last response. The next one has the same fields as a rule.
+        counters: The counters of complete responses, by status.
+        shape: The shape of the last response's head. The next response usually has the same fields.
     """
 
     __slots__ = ("budget", "counters", "route", "shape", "upstream")
@@ -74,20 +74,20 @@ class KnownPaths:
     """Methods and paths for which the policy found a route.
 
     Args:
-        limit: Maximum number of paths. When it is exceeded, all are forgotten.
+        limit: Maximum number of paths. When it is exceeded, the cache is cleared.
     """
 
     def __init__(self, limit: int = MAX_PATHS) -> None:
         self._limit = limit
         self._paths: dict[bytes, KnownRoute] = {}
         self.find: Callable[[bytes], KnownRoute | None] = self._paths.get
-        """Returns the route of a method and a path as in a request line; None if the policy must find it."""
+        """Function that returns the route for a request line's method and path; None if the policy must find it."""
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def add(self, path: bytes, route: KnownRoute) -> None:
-        """Remember the route that the policy found."""
+        """Cache the route that the policy found."""
         if len(path) <= MAX_PATH:
             if len(self._paths) >= self._limit:
                 self._paths.clear()
@@ -96,20 +96,20 @@ class KnownPaths:
 
 @dataclass(slots=True)
 class KnownRequest:
-    """What is the same for all requests with the same header fields, on one connection, to one route.
+    """The cached decision for requests with the same header fields, on one connection, to one route.
 
     Args:
         route: The route.
-        decision: The decision while the caller's token is valid and the rate allows it.
+        decision: The decision, if the caller's token is valid and the rate allows the request.
         fingerprint: The fingerprint of the caller's token; None if there is no token.
         caller: The caller that the token identifies.
         bucket: Counts the requests.
-        holder: Who holds the request's place.
+        holder: The client that holds the request's slot.
         passing: The header fields for the service, without the identifiers.
-        passing_bytes: The same, as they are sent, and the empty line.
-        cors: The header fields for the client's browser.
-        cors_bytes: The same, as they are sent.
-        cors_bytes_varied: The same without `Vary: Origin`, for responses that have it already.
+        passing_bytes: The same fields encoded, with the empty line.
+        cors: The CORS header fields of the response.
+        cors_bytes: The same fields encoded.
+        cors_bytes_varied: The same without `Vary: Origin`, for responses that already have it.
         expires_at: When the caller's token expires, in seconds since the epoch.
         changes: The verifier's `changes` when the token was last looked up.
     """
@@ -134,10 +134,10 @@ class KnownFields:
     """Header fields of a connection.
 
     Args:
-        sent: The bytes behind the request line, without the fields of VARYING.
-        headers: The fields, parsed.
+        sent: The bytes after the request line, without the fields of VARYING.
+        headers: The parsed fields.
         ids: The identifiers in them.
-        requests: What was found for them by route.
+        requests: The cached decisions for them, by route.
         request_id: The well-formed `X-Request-ID` in them.
         trace: The valid `traceparent` in them.
         state: The `tracestate` in them, which belongs to a `traceparent`.
@@ -164,13 +164,13 @@ class KnownFields:
 
 
 class SharedFields:
-    """Header fields that the connections of a client's address share. Those that were not used for longest are dropped.
+    """Header fields that the connections of a client's address share. The least recently used ones are dropped.
 
     Args:
-        limit: Maximum of the bytes that they take, estimated.
+        limit: Maximum memory (bytes, estimated).
     """
 
-    COPIES: Final = 4  # of the bytes: as key, parsed, and as they are sent to a service
+    COPIES: Final = 4  # of the bytes: as key, as parsed fields, and encoded for a service
     OBJECTS: Final = 2048  # bytes
 
     def __init__(self, limit: int = MAX_SHARED) -> None:
@@ -182,7 +182,7 @@ class SharedFields:
         return len(self._fields)
 
     def find(self, peer: str, scheme: str, sent: bytes) -> KnownFields | None:
-        """Return the fields if a connection of this peer has sent the same."""
+        """Return the fields if a connection of this peer has sent the same bytes."""
         key = (peer, scheme, sent)
         found = self._fields.get(key)
         if found is not None:
@@ -206,7 +206,7 @@ class SharedFields:
 
 @dataclass(slots=True)
 class VaryingFields:
-    """Fields of a request that differ from those of the request before on its connection.
+    """Fields of a request that differ from the previous request on its connection.
 
     Args:
         request_id: The well-formed `X-Request-ID`.
@@ -220,13 +220,13 @@ class VaryingFields:
 
 
 def without_varying(sent: bytes) -> tuple[bytes, VaryingFields] | None:
-    """Cut the fields of VARYING out of the fields of a request.
+    """Remove the fields of VARYING from the fields of a request.
 
     Args:
         sent: The fields, and before them the last byte of the request line.
 
     Returns:
-        The other bytes and what was cut out; None if there are none, or if there is one twice.
+        The other bytes and the removed fields; None if there are none, or if one occurs twice.
     """
     found = VARYING.findall(sent)
     names = {name.lower() for name, _ in found}
@@ -250,15 +250,15 @@ def _trace(traceparent: str | None) -> bytes | None:
     return None if context is None else str(context).encode()
 
 
-def is_plain(matched: Matched) -> bool:
-    """Return whether a request has no body and asks nothing unusual of its connection."""
+def is_plain(matched: MatchedRequest) -> bool:
+    """Return whether a request has no body and no unusual connection options."""
     read = matched.fields.read
     connection = read.get(b"connection")
     return not any(name in read for name in UNUSUAL) and (connection is None or connection.lower() == b"keep-alive")
 
 
 def parse_fields(head: bytes) -> list[Header] | None:
-    """Parse a complete head as the server of the ASGI plane does. Return None if it is not one complete request."""
+    """Parse a complete head like the server of the ASGI plane. Return None if it is not one complete request."""
     fields = _HeadReader()
     try:
         httptools.HttpRequestParser(fields).feed_data(head)
@@ -268,12 +268,12 @@ def parse_fields(head: bytes) -> list[Header] | None:
 
 
 def is_one_head(data: bytes) -> bool:
-    """Return whether the bytes are one head, and nothing follows it."""
+    """Return whether the bytes are exactly one head."""
     return data.endswith(HEAD_END) and data.find(HEAD_END) == len(data) - len(HEAD_END)
 
 
 def encoded(headers: Iterable[Header]) -> bytes:
-    """Return header fields as they are sent."""
+    """Return header fields encoded for HTTP/1.1."""
     return b"".join([b"%b: %b\r\n" % each for each in headers])
 
 

@@ -1,4 +1,4 @@
-"""Shared state of the fast plane: what its connections use to decide about requests and to forward them."""
+"""Shared state of the fast plane, with which its connections decide about requests and forward them."""
 
 import asyncio
 import math
@@ -6,9 +6,9 @@ import random
 from typing import Final
 
 from portico.gateway.access_log import ResponseCounter
-from portico.gateway.decisions import ANONYMOUS, Caller, Forward, Matched, PolicyInputs
+from portico.gateway.decisions import ANONYMOUS, Caller, Forward, MatchedRequest, PolicyInputs
 from portico.gateway.fast.memo import KnownFields, KnownPaths, KnownRequest, KnownRoute, SharedFields, encoded, is_plain
-from portico.gateway.fast.sweep import Sweep
+from portico.gateway.fast.time_limits import TimeLimits
 from portico.gateway.forwarding import passing_headers
 from portico.gateway.proxy.app import ProxyApp
 from portico.gateway.request_head import Header, RequestHead
@@ -25,7 +25,7 @@ class FastPlane:
     """The fast plane of one gateway.
 
     Args:
-        proxy: The ASGI plane. Both planes use the same policy, places, budgets, services and observer.
+        proxy: The ASGI plane. Both planes use the same policy, slots, budgets, services and observer.
     """
 
     def __init__(self, proxy: ProxyApp) -> None:
@@ -33,31 +33,31 @@ class FastPlane:
         self.verifier = proxy.resolver.verifier
         self.tracing = proxy.tracing
         self.records_spans = proxy.tracing.is_recording
-        self.places = proxy.places[False]
+        self.slots = proxy.slots[False]
         self.clock = proxy.clock
         self.paths = KnownPaths()
         self._routes: dict[Route, KnownRoute] = {}
-        self.sweep = Sweep()
+        self.time_limits = TimeLimits()
         self.loop = asyncio.get_running_loop()
         self._default_fields: list[Header] = []
         self._default_bytes = b""
         self.shared = SharedFields()
-        # Identifiers need not be secret, only distinct.
+        # Identifiers must be distinct, not secret.
         self._id_prefix = b"%010x" % random.getrandbits(40)
         self._trace_prefix = b"00-%016x" % (random.getrandbits(64) | 1)
         self._span_prefix = b"%08x" % (random.getrandbits(32) | 1)
         self._number = self._traces = 0
-        self.forwarded = 0  # requests whose response was complete, without the ASGI plane
+        self.forwarded = 0  # requests that the fast plane completed alone
 
     def learn(self, fields: KnownFields, path: bytes, head: RequestHead) -> KnownRequest | None:
-        """Let the policy decide about a request, and remember what it finds.
+        """Let the policy decide about a request, and cache the decision.
 
         Returns:
-            What is known now; None if the ASGI plane must serve the request, because it is refused or not plain.
+            The cached decision; None if the ASGI plane must serve the request, because it is refused or not plain.
         """
         proxy = self.proxy
         matched = proxy.policy.match(head)
-        if not isinstance(matched, Matched) or matched.page is not None or not is_plain(matched):
+        if not isinstance(matched, MatchedRequest) or matched.page is not None or not is_plain(matched):
             return None
         route = matched.route
         upstream = proxy.upstreams.get(route.service)
@@ -104,13 +104,13 @@ class FastPlane:
         return known
 
     def encoded_once(self, fields: list[Header]) -> bytes:
-        """Return the fields of every response, such as Date, as they are sent. The server replaces the list to change it."""
+        """Return the encoded fields of every response, such as Date. The server replaces the list to change it."""
         if fields is not self._default_fields:
             self._default_fields, self._default_bytes = fields, encoded(fields)
         return self._default_bytes
 
     def is_valid(self, known: KnownRequest) -> bool:
-        """Return whether the caller's token is still valid: not expired, not revoked, and its key not withdrawn."""
+        """Return whether the caller's token is still valid: not expired, not revoked, and its key is not withdrawn."""
         if known.fingerprint is None:
             return True
         if known.expires_at <= self.clock.timestamp():
@@ -123,7 +123,7 @@ class FastPlane:
         return True
 
     def counter(self, known: KnownRoute, status: int) -> ResponseCounter | None:
-        """Return what counts complete responses of this route; None if each needs its access record."""
+        """Return the counter of complete responses of this route; None if each needs its access record."""
         route = known.route
         found = known.counters[status] = self.proxy.observer.counter(route.method, route.path, route.service, status)
         return found
@@ -134,6 +134,6 @@ class FastPlane:
         return b"%b%06x" % (self._id_prefix, number)
 
     def next_trace(self) -> bytes:
-        """Return the `traceparent` of a new trace that is not recorded."""
+        """Return the `traceparent` of a new, unrecorded trace."""
         self._traces = number = self._traces + 1
         return b"%b%016x-%b%08x-00" % (self._trace_prefix, number, self._span_prefix, number & 0xFFFFFFFF)

@@ -27,9 +27,9 @@ from portico.kit.foundation.request_framing import HEAD_END
 
 
 class HttpForwarding(Exchange):
-    """A request to an instance of a service, on a connection that was idle.
+    """A request to an instance of a service, on an idle connection.
 
-    Everything else than a plain response goes to the ASGI plane, with all bytes that have arrived.
+    If the response is not plain, the ASGI plane takes over, with all bytes that have arrived.
     """
 
     __slots__ = ("_chunks", "_is_paused", "_is_reusable", "_received", "connection", "lease", "upstream")
@@ -51,7 +51,7 @@ class HttpForwarding(Exchange):
         address = lease.instance.address
         self.connection = upstream.connections.take_idle(address)
         if self.connection is None:
-            self.hand_over()  # the ASGI plane opens a connection, which the next requests use
+            self.hand_over()  # the ASGI plane opens a connection, which later requests can use
             return
         plain, passing = self.request, self.known.passing_bytes
         if plain.state is not None or plain.passing:
@@ -148,7 +148,7 @@ class HttpForwarding(Exchange):
             self._complete()
 
     def abandon_broken(self, head: bytes) -> None:
-        """The service has sent something that is not a response. The client gets the beginning of a response, and no end."""
+        """Abort after bytes that are not a valid response. The client receives an incomplete response."""
         if head:
             self.client.transport.write(head)
         self.lease.failed()
@@ -160,7 +160,7 @@ class HttpForwarding(Exchange):
         if connection is not None:
             connection.finish_direct()
             if self._is_paused:
-                connection.resume()  # the client is still reading what was written
+                connection.resume()  # the client is still reading earlier data
             if self._is_reusable and connection.is_open:
                 self.upstream.connections.put_back(self.lease.instance.address, connection)
             else:
@@ -205,14 +205,14 @@ class LocalForwarding(Exchange):
     # The application
 
     def begin_response(self, status: int, headers: Any) -> bool:
-        """Begin the response. Return whether it is plain; otherwise the ASGI plane reads it."""
+        """Begin the response. Return whether it is plain. Otherwise the ASGI plane reads it."""
         answer = head_of(status, headers)
         if answer is None:
             self.hand_over()
             return False
         self._is_chunked = answer.length == CHUNKED
         self._held = self.begin(answer)
-        self.plane.loop.call_soon(self._flush)  # the body usually follows at once, in the same segment
+        self.plane.loop.call_soon(self._flush)  # the body usually follows at once and fits in the same segment
         return True
 
     def write(self, body: bytes, *, more: bool) -> None:
@@ -240,11 +240,11 @@ class LocalForwarding(Exchange):
             self.progress()
 
     async def drain(self) -> None:
-        """Wait until the client has read enough."""
+        """Wait until the client has read enough data."""
         await self.client.flow.drain()
 
     def ended_early(self) -> None:
-        """The application has returned, or has failed, before the response was complete."""
+        """Handle an application that has returned or failed before its response was complete."""
         self.abandon()
         self.break_off(Outcome.BROKEN)
 
@@ -255,14 +255,14 @@ class LocalForwarding(Exchange):
 
 
 class DirectResponse(LocalResponse):
-    """A response that goes to the client's connection, until it is detached. Then the ASGI plane reads it."""
+    """A response that is written to the client's connection until it is detached. Then the ASGI plane reads it."""
 
     def __init__(self, service: str, request: UpstreamRequest, exchange: LocalForwarding) -> None:
         super().__init__(service, request)
         self._exchange: LocalForwarding | None = exchange
 
     def detach(self) -> None:
-        """Write to the client's connection no more."""
+        """Stop writing to the client's connection."""
         self._exchange = None
 
     def end_early(self) -> None:

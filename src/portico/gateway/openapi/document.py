@@ -67,7 +67,7 @@ class SystemDocument:
         if self._clock.monotonic() < self._until:
             return self._body
         if self._rendering is None:
-            # In its own context, because the result is shared by several requests.
+            # The rendering has its own context, because several requests share its result.
             self._rendering = asyncio.create_task(
                 self._fetch_all(), name="openapi-document", context=contextvars.Context()
             )
@@ -134,7 +134,7 @@ async def _read(upstream: Upstream, request: UpstreamRequest) -> bytes:
 
 
 def _shape(path: str) -> str:
-    """Return a path template without the names of its parameters, whose case in the document is the system's."""
+    """Return a path template without the names of its parameters, because their case depends on the system."""
     return _PARAMETER.sub("{}", path)
 
 

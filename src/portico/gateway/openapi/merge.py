@@ -13,7 +13,7 @@ REFERENCE = "#/components/"
 
 
 def merge_documents(info: Document, documents: Mapping[str, Document], is_routed: IsRouted) -> dict[str, Any]:
-    """Merge the documents of the services. Tags and paths are in the order of the services, supplementary tags last.
+    """Merge the documents of the services. Tags and paths have the order of the services; supplementary tags are last.
 
     Args:
         info: The `info` object of the merged document.
@@ -99,14 +99,14 @@ Key = tuple[str, str]
 def _names(
     service: str, components: Mapping[str, dict[str, Any]], merged_components: Mapping[str, Any]
 ) -> dict[Key, str]:
-    """Return the merged name of each component: its own, or a prefixed one if another service uses it differently."""
+    """Return the merged name of each component: its own, or a prefixed one if another component has that name."""
     clashing = {
         (section, name)
         for section, parts in components.items()
         for name, part in parts.items()
         if name in merged_components.get(section, {}) and merged_components[section][name] != part
     }
-    # Equal components that refer to different ones differ too.
+    # Equal components that refer to different components differ too.
     while more := {
         (section, name)
         for section, parts in components.items()
@@ -134,7 +134,7 @@ def _unused_name(service: str, name: str, used: Collection[str]) -> str:
 
 
 def _references(node: Any) -> list[Key]:
-    """Return every component that a part of a document refers to."""
+    """Return all components to which a part of a document refers."""
     found: list[Key] = []
     pending = [node]
     while pending:
@@ -160,7 +160,7 @@ def _renamed(node: Any, names: Mapping[Key, str]) -> Any:
 
 
 def _titled(part: Any, name: str, merged_name: str) -> Any:
-    """Return a schema with its new name as its title too: generators of clients name a class after the title."""
+    """Return a schema with its new name as title, because client generators name a class after the title."""
     return {**part, "title": merged_name} if merged_name != name and part.get("title") == name else part
 
 

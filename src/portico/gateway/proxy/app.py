@@ -1,4 +1,4 @@
-"""ASGI application of the gateway: carries out the policy's decision for each request."""
+"""ASGI application of the gateway: executes the policy's decision for each request."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,7 +7,7 @@ from functools import partial
 from starlette.types import Receive, Scope, Send
 
 from portico.gateway.access_log import AccessObserver, AccessRecord, Outcome
-from portico.gateway.decisions import Decision, Forward, Matched, Own, Preflight, Refuse
+from portico.gateway.decisions import Decision, Forward, MatchedRequest, OwnPage, Preflight, Refuse
 from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
 from portico.gateway.policy_inputs import InputResolver
@@ -40,11 +40,11 @@ REFUSAL_HEADERS = frozenset((b"content-type", b"www-authenticate", b"retry-after
 
 Page = Callable[[RequestHead], Awaitable[Reply]]
 RETRY_BURST = 100
-"""Retries for each service that can be saved: an instance that exits breaks all requests in flight at it at once."""
+"""Maximum retry budget of a service. An instance that exits breaks all of its requests in flight at once."""
 
 
 class ProxyApp:
-    """ASGI application that carries out the policy's decision for each HTTP request and each WebSocket.
+    """ASGI application that executes the policy's decision for each HTTP request and each WebSocket.
 
     Args:
         policy: Decides about each request.
@@ -80,7 +80,7 @@ class ProxyApp:
         self.observer = observer
         self.tracing = tracing
         self._bodies = capacity.bodies
-        self.places = {
+        self.slots = {
             is_stream: Shares(limit, share_of(limit, capacity.client_share), full=Overloaded)
             for is_stream, limit in ((False, capacity.requests), (True, capacity.streams))
         }
@@ -99,22 +99,22 @@ class ProxyApp:
     async def resume(
         self, request: ProxyRequest, decision: Forward, first: FirstAttempt, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Continue a request that the fast plane began: it was decided about, and it holds its place.
+        """Continue a request that the fast plane began. The decision is made, and the request holds a slot.
 
         Args:
             request: The request, without its ASGI connection.
             decision: Where it is forwarded to.
-            first: What the fast plane did already.
-            scope: The request's ASGI connection.
-            receive: Likewise.
-            send: Likewise.
+            first: The attempt of the fast plane.
+            scope: The ASGI scope.
+            receive: The ASGI `receive`.
+            send: The ASGI `send`.
         """
         request.scope, request.receive, request.send = scope, receive, send
         request_context.set(RequestContext(SERVICE, request.ids.request_id, request.ids.span.context))
         await self._run(request, self._forward_placed(request, decision, first), self._refuse, first.began)
 
     async def _forward_placed(self, request: ProxyRequest, decision: Forward, first: FirstAttempt) -> None:
-        release = partial(self.places[False].release, address_key(decision.client))
+        release = partial(self.slots[False].release, address_key(decision.client))
         try:
             await self._forward(request, decision, first)
         finally:
@@ -146,18 +146,18 @@ class ProxyApp:
                 self._record_at_its_end(request, request.stream, began)
 
     def stop(self) -> None:
-        """End event streams and WebSockets. Other requests finish."""
+        """End event streams and WebSockets. Other requests continue to their end."""
         for exchange in tuple(self._open):
             exchange.stop()
 
     def record(self, access: AccessRecord, span: Span, began: float) -> None:
-        """Record a request that is over."""
+        """Record a finished request."""
         access.seconds = time.perf_counter() - began
         span.end(route=access.route, status=access.status)
         self.observer.record(access)
 
     def _record_at_its_end(self, request: ProxyRequest, stream: RelayedStream, began: float) -> None:
-        """Record a request whose response continues as a stream, when that ends. Keep no more of it than necessary."""
+        """Record a request when its stream ends. Keep only the necessary data until then."""
         access, span, release = request.access, request.ids.span, request.release
         self._open.add(stream)
 
@@ -181,25 +181,25 @@ class ProxyApp:
         return ProxyRequest(head, ids, access, added, None, scope, receive, send)
 
     async def _serve(self, request: ProxyRequest, handle: Callable[[ProxyRequest, Decision], Awaitable[None]]) -> None:
-        """Decide about the request and carry out the decision. Raises Overloaded, TooManyAtOnce."""
+        """Decide about the request and execute the decision. Raises Overloaded, TooManyAtOnce."""
         matched = self.policy.match(request.head)
-        request.route = matched.route if isinstance(matched, Matched | Refuse) else None
+        request.route = matched.route if isinstance(matched, MatchedRequest | Refuse) else None
         if not isinstance(matched, Preflight):
             any_origin = request.route is not None and request.route.any_origin
             request.added.extend(self.policy.cors.response_headers(request.head.headers, any_origin=any_origin))
-        if not isinstance(matched, Matched):
+        if not isinstance(matched, MatchedRequest):
             await handle(request, matched)
             return
         request.access.route, request.access.client = matched.route.path, matched.client
-        places = self.places[matched.route.streams]
+        slots = self.slots[matched.route.streams]
         holder = address_key(matched.client)
-        with places.slot(holder):
+        with slots.slot(holder):
             await handle(request, await self._settle(request, matched))
             if request.stream is not None:
-                places.resume(holder)  # until the stream ends
-                request.release = partial(places.release, holder)
+                slots.resume(holder)  # until the stream ends
+                request.release = partial(slots.release, holder)
 
-    async def _settle(self, request: ProxyRequest, matched: Matched) -> Decision:
+    async def _settle(self, request: ProxyRequest, matched: MatchedRequest) -> Decision:
         access = request.access
         inputs = await self.resolver.resolve(matched)
         if inputs.caller.principal is not None:
@@ -218,7 +218,7 @@ class ProxyApp:
             case Preflight(headers):
                 request.access.route = "preflight"
                 await self._reply(request, Reply(204, headers))
-            case Own(name):
+            case OwnPage(name):
                 request.access.route = "own"
                 await self._reply(request, await self._pages[name](request.head))
 
@@ -250,8 +250,8 @@ class ProxyApp:
     def _receive(self, request: ProxyRequest, decision: Forward) -> Receive:
         if not decision.fields.has_body:
             return request.receive
-        places = self.places[decision.route.streams]
-        return BodyReceiver(request.receive, self._bodies, lambda: address_key(decision.client), places)
+        slots = self.slots[decision.route.streams]
+        return BodyReceiver(request.receive, self._bodies, lambda: address_key(decision.client), slots)
 
     async def _handle_websocket(self, request: ProxyRequest, decision: Decision) -> None:
         await request.receive()  # websocket.connect
@@ -280,7 +280,7 @@ class ProxyApp:
             accepted = {"type": "websocket.accept", "subprotocol": websocket.subprotocol}
             await request.send({**accepted, "headers": request.added})
             await bridge.run()
-        except OSError:  # the client has left before its handshake was accepted
+        except OSError:  # the client disconnected before its handshake was accepted
             access.status = CLIENT_GONE
             await websocket.aclose(GOING_AWAY, "")
         finally:

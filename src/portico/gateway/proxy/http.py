@@ -1,4 +1,4 @@
-"""Forwarding of one HTTP request: the request body goes up and the response body comes down as streams."""
+"""Forwarding of one HTTP request. The request body and the response body are streamed."""
 
 import asyncio
 import time
@@ -30,12 +30,12 @@ EVENT_STREAM = b"text/event-stream"
 
 @dataclass(slots=True)
 class FirstAttempt:
-    """An attempt to forward a request that was made before its exchange began.
+    """An attempt to forward a request that the fast plane made before this exchange.
 
     Args:
-        began: When, by `time.perf_counter`.
+        began: Its start, by `time.perf_counter`.
         tried: The instance that was tried, if any.
-        response: Waits for the response as `Upstream.send` does, and raises the same errors; None if nothing was tried.
+        response: Waits for the response like `Upstream.send`, and raises the same errors; None if nothing was tried.
     """
 
     began: float
@@ -46,7 +46,7 @@ class FirstAttempt:
 class HttpExchange:
     """One request to a service and its response. `status` is 0 until the response begins.
 
-    After `run`, `stream` is the rest of the response if it is an event stream that continues without this exchange.
+    After `run`, `stream` is the rest of an event stream that continues without this exchange, if any.
 
     Args:
         head: The request.
@@ -55,7 +55,7 @@ class HttpExchange:
         receive: The client's ASGI `receive`.
         send: The client's ASGI `send`.
         budget: Limits retries.
-        first: The attempt that was made already; None if none was.
+        first: The attempt of the fast plane; None if there was none.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class HttpExchange:
                 await response.aclose()
 
     def stop(self) -> None:
-        """End the response if it is a stream, because the gateway shuts down; also if it begins later."""
+        """End the response if it is a stream, even if it begins later, because the gateway shuts down."""
         self._stopping = True
         if self.is_stream:
             self._interrupt(Outcome.STOPPED)
@@ -159,7 +159,7 @@ class HttpExchange:
             await response.aclose()
 
     def _may_retry(self, failure: CallFailed | None) -> bool:
-        """Return whether to try another instance: if nothing was sent, or the request is safe (RFC 9110 section 9.2.2)."""
+        """Return whether to try another instance: nothing was sent, or the request is safe (RFC 9110 section 9.2.2)."""
         if self.attempts >= MAX_ATTEMPTS or isinstance(failure, BreakerOpen):
             return False
         if isinstance(failure, Unreachable):
@@ -196,7 +196,7 @@ class HttpExchange:
         return Outcome.COMPLETE
 
     def _hand_over(self, response: UpstreamResponse) -> bool:
-        """Let the service write to the client without this exchange. Return whether both connections allow that."""
+        """Let the service write to the client without this exchange. Return whether both connections support that."""
         if self._stopping or not response.may_redirect:
             return False
         stream = RelayedStream()
@@ -229,7 +229,7 @@ class HttpExchange:
         self._interrupt(Outcome.BODY_REFUSED if refused else Outcome.CLIENT_GONE)
 
     def _interrupt(self, outcome: Outcome) -> None:
-        """End the exchange, unless it has ended or is ending: its service may read the body for longer."""
+        """End the exchange, unless it has ended or is ending. Its service may still read the body."""
         if self._may_interrupt and self._interruption is Outcome.STALLED and not self._scope.expired():
             self._interruption = outcome
             self._scope.reschedule(self._loop.time())
@@ -269,7 +269,7 @@ class RequestBody:
     Args:
         receive: The client's ASGI `receive`; it may raise a Problem.
         limit: Maximum size in bytes.
-        on_broken: Called as soon as the body cannot be completed.
+        on_broken: Called when the body cannot be completed.
     """
 
     __slots__ = ("_limit", "_on_broken", "_receive", "_size", "begun", "broken", "finished", "problem")

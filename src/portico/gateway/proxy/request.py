@@ -1,4 +1,4 @@
-"""One request at the proxy, and how many the proxy handles at the same time."""
+"""One request at the proxy, and the maximum number of concurrent requests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.request_ids import RequestIds
 from portico.gateway.routes import WEBSOCKET, Route
 from portico.kit.foundation.problems import Unavailable
-from portico.kit.http.request_body import BodyIntake
+from portico.kit.http.request_body import BodyLimits
 
 CLIENT_GONE = 499
 SECURE_SCHEMES = frozenset(("https", "wss"))
@@ -30,14 +30,15 @@ class Overloaded(Unavailable):
 class Capacity:
     """Maximum numbers of concurrent requests and of concurrent streams, and the limits of request bodies.
 
-    Streams (server-sent events, WebSockets) are long-lived and counted separately, so that they leave room for requests.
-    A client holds at most a share (0 to 1) of each. A request that waits for its body counts only in `bodies`.
+    Streams (server-sent events, WebSockets) are long-lived. They are counted separately, so that they leave room for
+    requests. A client holds at most a share (0 to 1) of each. A request that waits for its body counts only in
+    `bodies`.
     """
 
     requests: int
     streams: int
     client_share: float
-    bodies: BodyIntake
+    bodies: BodyLimits
 
 
 @dataclass(slots=True)

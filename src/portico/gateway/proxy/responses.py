@@ -59,6 +59,6 @@ async def refuse_websocket(scope: Scope, send: Send, reply: Reply, added: Iterab
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
         return
     headers = [*reply.headers, *added, (b"content-length", str(len(reply.body)).encode())]
-    with suppress(OSError):  # the client has left
+    with suppress(OSError):  # the client has disconnected
         await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": reply.body})

@@ -7,9 +7,9 @@ from portico.kit.foundation.stream_connection import StreamConnection, StreamSou
 
 
 class RelayedStream:
-    """The rest of a response, on its way from a service to a client. The service's side writes, and the client's side pauses.
+    """The rest of a response. The service's connection writes to it, and the client's connection can pause it.
 
-    A client that reads slowly slows its service down, as in every response.
+    A client that reads slowly slows down its service, as in every response.
     """
 
     __slots__ = ("_client", "_on_end", "_outcome", "_source")
@@ -25,7 +25,7 @@ class RelayedStream:
 
         Args:
             client: the client's connection.
-            redirect: redirects the service's response to this stream, and returns what it comes from.
+            redirect: redirects the service's response to this stream, and returns its source.
         """
         self._client = client
         source = redirect(self)
@@ -35,7 +35,7 @@ class RelayedStream:
             source.connection_lost()
 
     def when_ended(self, act: Callable[[Outcome], None]) -> None:
-        """Call `act` once the stream has ended, at once if it has."""
+        """Call `act` when the stream ends, or at once if it has already ended."""
         if self._outcome is None:
             self._on_end = act
         else:

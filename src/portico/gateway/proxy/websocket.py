@@ -14,7 +14,7 @@ NO_STATUS = 1005
 ABNORMAL = 1006
 TLS_FAILED = 1015
 INTERNAL_ERROR = 1011
-# RFC 6455 section 7.4.1: these codes must not be sent; they mean that no code was received.
+# These codes must not be sent: they mean that no code was received (RFC 6455 section 7.4.1).
 UNSENDABLE = {NO_STATUS: NORMAL, ABNORMAL: GOING_AWAY, TLS_FAILED: GOING_AWAY}
 SHUTTING_DOWN = CloseFrame(GOING_AWAY, "the gateway is shutting down")
 
@@ -23,9 +23,9 @@ class WebSocketBridge:
     """Passes messages between a client and a service.
 
     Args:
-        websocket: The service's side, open.
-        receive: The client's side, accepted.
-        send: Likewise.
+        upstream: The open WebSocket to the service.
+        receive: ASGI `receive` of the accepted client.
+        send: ASGI `send` of the accepted client.
     """
 
     def __init__(self, upstream: UpstreamWebSocket, receive: Receive, send: Send) -> None:

@@ -57,19 +57,19 @@ class UpstreamResponse(Protocol):
         """Write the rest of the body to a connection from now on. Call it instead of `chunks` and `aclose`.
 
         Args:
-            target: ends or aborts with the body.
+            target: the connection; it ends or aborts together with the body.
 
         Returns:
-            Source of the body. It must be notified when the target is lost.
+            The source of the body. It must be notified when the target is lost.
         """
 
     async def aclose(self) -> None:
-        """Release the response, including an unread rest of the body."""
+        """Release the response and the unread rest of its body."""
 
 
 @dataclass(frozen=True, slots=True)
 class CloseFrame:
-    """The other side closed the WebSocket."""
+    """Close code and reason with which the other side closed the WebSocket."""
 
     code: int = 1005
     reason: str = ""
@@ -94,7 +94,7 @@ class UpstreamWebSocket(Protocol):
         """Send one message. Raises ConnectionLost."""
 
     async def receive(self) -> str | bytes | CloseFrame:
-        """Return the service's next message, or how it closed the WebSocket."""
+        """Return the service's next message, or its close frame."""
 
     async def aclose(self, code: int, reason: str) -> None:
         """Close the WebSocket."""
@@ -132,7 +132,7 @@ class Upstream(Protocol):
 
         Args:
             request: The request.
-            tried: Instances to avoid; the instance that is used is added.
+            tried: Instances to avoid. The instance that is used is added.
         """
 
     async def connect(self, request: UpstreamRequest) -> UpstreamWebSocket:

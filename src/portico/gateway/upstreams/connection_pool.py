@@ -49,7 +49,7 @@ class ConnectionPool:
         return connection
 
     def take_idle(self, address: InstanceAddress) -> HttpConnection | None:
-        """Return the most recently used idle connection, so that unneeded ones expire; None if there is none."""
+        """Return the most recently used idle connection, so that the others expire; None if there is none."""
         idle = self._idle.get(address.origin)
         while idle:
             connection = idle.pop()
@@ -64,7 +64,7 @@ class ConnectionPool:
             self.put_back(address, connection)
 
     def put_back(self, address: InstanceAddress, connection: HttpConnection) -> None:
-        """Return a connection to the pool whose response was read completely."""
+        """Return a connection whose response was read completely to the pool."""
         idle = self._idle.get(address.origin)
         if idle is None:
             idle = self._idle[address.origin] = deque()
@@ -76,7 +76,7 @@ class ConnectionPool:
             self._expire(now)
 
     def _expire(self, now: float) -> None:
-        """Close what was idle for too long. `take_idle` would leave it open, because it takes what was used last."""
+        """Close connections that were idle for too long. `take_idle` takes the newest ones, so it never finds them."""
         self._next_expiry = now + EXPIRY_INTERVAL
         for origin, idle in list(self._idle.items()):
             while idle and (now - idle[0].idle_since >= KEEP_ALIVE or not idle[0].is_open):

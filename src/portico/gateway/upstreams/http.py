@@ -47,8 +47,8 @@ class HttpUpstream:
     Args:
         service: The service's name in the system.
         directory: Tracks the instances and their breakers.
-        connections: Connection pool, shared by all services; the owner closes it. The fast plane uses it too.
-        session: Opens WebSockets, shared by all services; the owner closes it.
+        connections: Connection pool, shared by all services and the fast plane. Its owner closes it.
+        session: Opens WebSockets, shared by all services. Its owner closes it.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class HttpUpstream:
         return await self.send_to(lease, request)
 
     async def send_to(self, lease: InstanceLease, request: UpstreamRequest) -> UpstreamResponse:
-        """Send a request to this instance, as `send` does."""
+        """Send a request to this instance like `send`."""
         return await self._response(lease, request, self._send(lease.instance.address, request))
 
     def lease_now(self) -> InstanceLease | None:
-        """Lease an instance without waiting; None if only `send` can do that, or knows why it fails."""
+        """Lease an instance without waiting; None if only `send` can lease one or report the error."""
         pool = self._directory.current(self._service)
         try:
             return None if pool is None else pool.lease()
@@ -88,7 +88,7 @@ class HttpUpstream:
     async def await_response(
         self, lease: InstanceLease, connection: HttpConnection, request: UpstreamRequest
     ) -> UpstreamResponse:
-        """Wait for the response to a request that was sent on a connection of `connections`, as `send` does."""
+        """Wait for the response to a request that was sent on a pooled connection, like `send`."""
         return await self._response(lease, request, self._begun(connection))
 
     async def _response(
@@ -182,7 +182,7 @@ class HttpResponse:
         if is_proxy_error(self.status, self.headers):
             lease.failed()
         elif any(name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in self.headers):
-            lease.succeeded()  # an event stream may last for hours; that it began counts as success
+            lease.succeeded()  # an event stream may last for hours, so its beginning counts as success
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         try:

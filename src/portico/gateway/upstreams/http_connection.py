@@ -9,7 +9,7 @@ import httptools
 
 from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import RequestBodyBroken, RequestChunks, ResponseReader
-from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost
+from portico.kit.calls.errors import CallFailed, ConnectionLost, ResponseInvalid
 from portico.kit.foundation.stream_connection import StreamConnection
 
 HIGH_WATER = 65536
@@ -44,7 +44,7 @@ class HttpConnection(asyncio.Protocol):
     # Upstream side
 
     async def send(self, head: bytes, body: RequestChunks | None, *, chunked: bool, bodiless: bool) -> None:
-        """Send a request and wait until its response begins. Raises ConnectionLost, AnswerInvalid.
+        """Send a request and wait until its response begins. Raises ConnectionLost, ResponseInvalid.
 
         Args:
             head: Request line and header fields, including the empty line.
@@ -61,7 +61,7 @@ class HttpConnection(asyncio.Protocol):
         await self.wait_begun()
 
     async def wait_begun(self) -> None:
-        """Wait until the response begins. Raises ConnectionLost, AnswerInvalid."""
+        """Wait until the response begins. Raises ConnectionLost, ResponseInvalid."""
         await self._begun
         if self._failure is not None:
             raise self._failure
@@ -72,11 +72,11 @@ class HttpConnection(asyncio.Protocol):
         self._transport.write(head)
 
     def finish_direct(self) -> None:
-        """The response to `send_direct` is complete."""
+        """Mark the response to `send_direct` as complete."""
         self._response_reader = None
 
     def parse(self, received: bytes) -> None:
-        """Parse the response to `send_direct` here instead, from its first byte on; `received` is what has arrived."""
+        """Parse the response to `send_direct` here instead, from its first byte; `received` are the bytes so far."""
         self._response_reader = None
         self._expect_response(bodiless=False)
         if received:
@@ -100,7 +100,7 @@ class HttpConnection(asyncio.Protocol):
         self._active = True
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """Stream the response body. Raises ConnectionLost, AnswerInvalid."""
+        """Stream the response body. Raises ConnectionLost, ResponseInvalid."""
         while True:
             while self._chunks:
                 chunk = self._chunks.popleft()
@@ -115,7 +115,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def is_receiving(self) -> bool:
-        """Whether more of the response is due."""
+        """Whether the response is incomplete."""
         return not self._complete and self._failure is None
 
     def redirect(self, target: StreamConnection) -> None:
@@ -128,12 +128,12 @@ class HttpConnection(asyncio.Protocol):
             target.write(chunk)
 
     def pause(self) -> None:
-        """Read nothing further of the body for now."""
+        """Stop reading the body."""
         if self.is_open:
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read the body further."""
+        """Continue reading the body."""
         if self.is_open:
             self._transport.resume_reading()
 
@@ -207,7 +207,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(AnswerInvalid(self._service, type(error).__name__))
+            self._fail(ResponseInvalid(self._service, type(error).__name__))
             self.close()
 
     def _fail(self, failure: CallFailed) -> None:

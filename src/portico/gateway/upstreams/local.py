@@ -1,8 +1,8 @@
 """A service in this process: the gateway calls its ASGI application directly.
 
-The behaviour is the same as over a socket. The application runs in its own task and context, so that it sees no context
+The behaviour is the same as over a socket. The application runs in its own task and context, so it sees no context
 variables of the gateway. If the client disconnects, the application is not cancelled but receives a disconnect. An
-exception becomes a 500, or an incomplete response. A fast writer waits when its buffer is full.
+exception becomes a 500 or an incomplete response. A fast writer waits when its buffer is full.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class LocalUpstream:
         return websocket
 
     async def aclose(self) -> None:
-        """Cancel all running calls. Their clients have disconnected already."""
+        """Cancel all running calls. Their clients have already disconnected."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -150,7 +150,7 @@ class LocalResponse:
         self.disconnect()
 
     def disconnect(self) -> None:
-        """Send the application a disconnect and discard what it still writes."""
+        """Send the application a disconnect, and discard further output."""
         _wake(self._disconnected)
         _wake(self._writer)
         if self._stream is not None:
@@ -194,7 +194,7 @@ class LocalResponse:
             self.end_early()
 
     def end_early(self) -> None:
-        """End the response where it is; the proxy sees it as incomplete unless it is complete."""
+        """End the response. If it is incomplete, the proxy notices that."""
         self._ended = True
         _wake(self._reader)
 
@@ -257,8 +257,8 @@ class LocalStream:
     """A response that the service writes after its task has ended, to the proxy or directly to the client.
 
     Args:
-        response: what the proxy reads.
-        source: what writes.
+        response: the response that the proxy reads.
+        source: the writer of the response.
     """
 
     __slots__ = ("_source", "_target")

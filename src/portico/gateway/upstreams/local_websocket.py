@@ -58,7 +58,7 @@ class LocalWebSocket:
         self.disconnect()
 
     def disconnect(self) -> None:
-        """Send the application a disconnect and discard what it still writes."""
+        """Send the application a disconnect, and discard further output."""
         self._disconnected.set()
 
     # Application side

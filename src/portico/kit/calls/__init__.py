@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.kit.calls.channel import Channel, Incoming, Outgoing
     from portico.kit.calls.client import Calls, Client, Summary
     from portico.kit.calls.errors import CallError, CallFailed, ConnectionLost, Refused, Unreachable
-    from portico.kit.calls.lookup import GatheredLookup
+    from portico.kit.calls.lookup import BatchedLookup
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -20,18 +20,18 @@ else:
             "channel": "Channel Incoming Outgoing",
             "client": "Calls Client Summary",
             "errors": "CallError CallFailed ConnectionLost Refused Unreachable",
-            "lookup": "GatheredLookup",
+            "lookup": "BatchedLookup",
         },
     )
 
 __all__ = [
+    "BatchedLookup",
     "CallError",
     "CallFailed",
     "Calls",
     "Channel",
     "Client",
     "ConnectionLost",
-    "GatheredLookup",
     "Incoming",
     "Outgoing",
     "Refused",

@@ -15,12 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
 _LOOKUP_TIMEOUT = 2.0  # seconds
-_MAX_TTL = 30.0  # seconds that a result is used at most, whatever its TTL
+_MAX_TTL = 30.0  # maximum seconds that a result is used, even with a longer TTL
 DEFAULT_TTL = 5.0  # seconds; getaddrinfo returns no TTL, and registries change within seconds
 
 
 class AddressError(ValueError):
-    """A configured address cannot be used. The message says how to write it."""
+    """A configured address cannot be used. The message shows the correct form."""
 
 
 class LookupFailed(Exception):
@@ -35,8 +35,8 @@ class InstanceAddress:
         scheme: `http` or `https`.
         host: name or IP address to connect to.
         port: TCP port.
-        authority: value of the `Host` header: the configured name, even if `host` is the address it resolved to.
-        priority: addresses with a lower number are preferred while one of them works (RFC 2782).
+        authority: value of the `Host` header: the configured name, even if `host` is a resolved IP address.
+        priority: addresses with the lowest number are preferred while one of them works (RFC 2782).
     """
 
     scheme: str
@@ -82,7 +82,7 @@ class Resolution:
 
 
 class Resolver(Protocol):
-    """Resolves names. Both methods raise LookupFailed."""
+    """Resolver of names. Both methods raise LookupFailed."""
 
     async def hosts(self, name: DnsName) -> Resolution: ...
 
@@ -161,7 +161,7 @@ class SystemResolver:
         Raises:
             LookupFailed: the name, or all of its targets, cannot be resolved.
         """
-        import dns.asyncresolver  # an extra, needed only for srv:// addresses
+        import dns.asyncresolver  # an optional library, needed only for srv:// addresses
         import dns.exception
 
         resolver = dns.asyncresolver.Resolver(configure=name.nameserver is None)

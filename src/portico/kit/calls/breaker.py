@@ -12,7 +12,7 @@ _SLICES = 10  # parts of the window; counts expire one part at a time
 
 
 class BreakerState(enum.StrEnum):
-    """Closed lets calls through, open rejects them, half open lets trial calls through."""
+    """State of a breaker: closed lets calls through, open rejects them, half open lets trial calls through."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -46,10 +46,10 @@ DEFAULT_CONFIG = BreakerConfig()
 
 
 class Breaker:
-    """Opens after failures, lets trial calls through after a while, and closes when they succeed.
+    """Circuit breaker: opens after failures, lets trial calls through after a while, and closes when they succeed.
 
-    Each call has a `Permit` that its caller ends exactly once, so a trial cannot be forgotten. Calls that started
-    before the last change of state are ignored.
+    Each call has a `Permit` that its caller ends exactly once, so every trial gets a result. Calls that started before
+    the last change of state are ignored.
 
     Args:
         config: thresholds.
@@ -82,7 +82,7 @@ class Breaker:
         self._backoff = Backoff(base=config.open_for, limit=config.max_open_for, jitter=0.0)
         self._failed_trials = 0
         self._opened_at = 0.0
-        self._is_early_probe = False  # whether the current trial is a probe that came early
+        self._is_early_probe = False  # whether the current trial is an early probe
         self._epoch = 0
         self._consecutive_failures = 0
         self._trials_in_flight = 0
@@ -93,7 +93,7 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """The current state. An open breaker whose time is up is half open."""
+        """The current state. An open breaker becomes half open when its waiting time is over."""
         if self._state is BreakerState.OPEN and self._remaining() <= 0:
             return BreakerState.HALF_OPEN
         return self._state
@@ -114,13 +114,13 @@ class Breaker:
     def enter(self, *, probe: bool = False) -> "Permit | None":
         """Return the permit for a call, or None if the breaker is open.
 
-        A `probe` is a trial at once, even if the breaker would stay open longer, unless a trial is in flight.
+        A `probe` becomes a trial at once, even if the breaker would stay open longer, unless a trial is in flight.
         """
         epoch = self.begin(probe=probe)
         return None if epoch is None else Permit(self, epoch)
 
     def begin(self, *, probe: bool = False) -> int | None:
-        """Let a call through as `enter` does, for a permit of the caller's own kind. Return the epoch of the permit."""
+        """Let a call through like `enter`, for a permit of another class. Return the epoch of the permit."""
         if self._state is not BreakerState.CLOSED:
             if not self.admits() and not (probe and self._state is BreakerState.OPEN):
                 return None
@@ -197,7 +197,7 @@ class Breaker:
 
 
 class Permit:
-    """One call that a breaker let through. Only the first end counts."""
+    """Permit for one call that a breaker let through. Only the first report of its end counts."""
 
     __slots__ = ("_breaker", "_epoch")
 
@@ -238,9 +238,9 @@ PROXY_ERRORS = frozenset({502, 503, 504})
 def is_proxy_error(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Return whether a response says that the instance cannot serve.
 
-    A problem document (RFC 9457) comes from the service itself, even a 503 because a service it calls is unavailable.
-    Ejecting the instance would take down what it can still serve. A bare 502, 503 or 504 comes from a proxy in front of
-    it.
+    A problem document (RFC 9457) comes from the service itself, even a 503 because a service that it calls is
+    unavailable. Such an instance can still serve other requests, so it is not ejected. A 502, 503 or 504 without a
+    problem document comes from a proxy in front of the instance.
 
     Args:
         status: the HTTP status.

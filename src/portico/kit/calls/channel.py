@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from portico.kit.calls.errors import (
-    AnswerInvalid,
-    AnswerTooLarge,
     BreakerOpen,
     CalledInTransaction,
     CallError,
@@ -14,6 +12,8 @@ from portico.kit.calls.errors import (
     CallTimedOut,
     ConnectionLost,
     Refused,
+    ResponseInvalid,
+    ResponseTooLarge,
     Saturated,
     Unreachable,
 )
@@ -21,8 +21,6 @@ from portico.kit.telemetry.trace_context import TraceContext
 
 __all__ = [
     "IDEMPOTENT",
-    "AnswerInvalid",
-    "AnswerTooLarge",
     "BreakerOpen",
     "CallError",
     "CallFailed",
@@ -34,6 +32,8 @@ __all__ = [
     "Incoming",
     "Outgoing",
     "Refused",
+    "ResponseInvalid",
+    "ResponseTooLarge",
     "Saturated",
     "Unreachable",
 ]
@@ -57,10 +57,10 @@ class Outgoing:
         repeatable: whether it may be sent again although it may have taken effect: the method is idempotent, it has an
             idempotency key, or it only reads.
         probe: whether it may be sent to an instance whose breaker is open. Success closes the breaker. For infrequent
-            calls that must notice immediately when the service is back.
-        is_batch: whether it contains several calls, see `portico.kit.calls.gathering`.
+            calls that must detect the recovery of the service immediately.
+        is_batch: whether it contains several calls, see `portico.kit.calls.call_batcher`.
         links: the spans of the calls that it contains.
-        tried: origins already tried for this call. The channel adds the one it uses.
+        tried: origins already tried for this call. The channel adds the origin that it uses.
     """
 
     service: str
@@ -115,19 +115,19 @@ class Channel(Protocol):
 
 
 class RoutingChannel:
-    """Calls services of this process directly and others over HTTP. Callers see no difference.
+    """Calls services of this process directly and others over HTTP. The behaviour is the same for callers.
 
     Args:
-        here: names of the services in this process. It is read at each call.
-        local: channel to these.
+        local_services: names of the services in this process. It is read at each call.
+        local: channel to these services.
         remote: channel to the others.
     """
 
-    def __init__(self, here: Container[str], local: Channel, remote: Channel) -> None:
-        self._here = here
+    def __init__(self, local_services: Container[str], local: Channel, remote: Channel) -> None:
+        self._local_services = local_services
         self._local = local
         self._remote = remote
 
     async def send(self, out: Outgoing) -> Incoming:
         """Send a request over the channel of its service. Raises CallFailed, see `Channel`."""
-        return await (self._local if out.service in self._here else self._remote).send(out)
+        return await (self._local if out.service in self._local_services else self._remote).send(out)

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from portico.kit.calls.call_batcher import BatchableCall, CallBatcher
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Headers, Incoming, Outgoing
 from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refused_error
-from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallFailed, CallTimedOut
-from portico.kit.calls.gathering import GatheredCall, Gatherer
+from portico.kit.calls.errors import CalledInTransaction, CallFailed, CallTimedOut, ResponseInvalid
 from portico.kit.data.unit_of_work import current_unit_of_work
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Span, Tracing
@@ -28,7 +28,7 @@ _FORM = b"application/x-www-form-urlencoded"
 
 @runtime_checkable
 class Renewable(Protocol):
-    """An identity that can obtain another token if one is rejected."""
+    """An identity that can obtain a new token if one is rejected."""
 
     async def __call__(self) -> str | None: ...
 
@@ -36,7 +36,7 @@ class Renewable(Protocol):
 
 
 Identity = str | Renewable | Callable[[], Awaitable[str | None]] | None
-"""On whose behalf a call is made: an access token, or a function that obtains one."""
+"""Identity on whose behalf a call is made: an access token, or a function that obtains one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Layout:
 
     Attributes:
         prefix: prefix of resource paths, such as `/api`.
-        names: names of services that are called differently in this system.
+        names: names of services that have another name in this system.
     """
 
     prefix: str = ""
@@ -59,7 +59,7 @@ class Layout:
 
 
 class Summary(BaseModel):
-    """The fields that one service needs from another's response, in either case of JSON.
+    """Base class of models with the fields that a service needs from another's response, in either JSON case.
 
     Unknown fields are ignored, so that the other service can add fields.
     """
@@ -69,7 +69,7 @@ class Summary(BaseModel):
     )
 
 
-PLAIN = Layout()
+DEFAULT_LAYOUT = Layout()
 NO_TRACING = Tracing.off()
 
 
@@ -80,12 +80,12 @@ class Options(TypedDict, total=False):
         params: the query. None values are left out, lists are repeated.
         json: the body: a model, or a structure of models and plain values.
         form: the body as a form.
-        key: the idempotency key, so that the call takes effect once however often it is sent.
+        key: the idempotency key, with which the call takes effect once, even if it is sent several times.
         only_reads: whether a POST changes nothing and may be sent again like a GET.
         probe: see `Outgoing`.
         timeout: time limit (seconds) of this call, if it is shorter than the deadline.
-        batch: path of the endpoint that takes this call together with others of the same moment (`add_batch_route`). Calls
-            of sagas are gathered; others are sent as they are.
+        batch: path of the endpoint that takes this call together with concurrent ones (`add_batch_route`). Calls of
+            sagas are batched; others are sent one by one.
     """
 
     params: Mapping[str, Any]
@@ -99,18 +99,18 @@ class Options(TypedDict, total=False):
 
 
 class Calls:
-    """Calls to other services on one occasion: a request, an event or a saga step.
+    """Calls to other services in one context: a request, an event or a saga step.
 
-    `calls(ProductsClient)` is a client with the occasion's identity, trace and deadline.
+    `calls(ProductsClient)` returns a client with the identity, trace and deadline of that context.
 
     Args:
         channel: sends the requests.
         identity: on whose behalf the calls are made.
         request_id: value of `X-Request-ID`.
-        trace: trace context of the occasion. Each call is a span in it.
+        trace: trace context. Each call is a span in it.
         tracing: creates the spans.
-        deadline: end of the occasion, in the event loop's time.
-        key: idempotency key of the occasion. Its first POST or PATCH has the key `key/1`, the next `key/2`.
+        deadline: time limit of all calls, in the event loop's time.
+        key: idempotency key. The first POST or PATCH has the key `key/1`, the next `key/2`.
         layout: path prefix and service names of the system.
         timeout: time limit (seconds) of a call, if the deadline is not earlier.
 
@@ -128,11 +128,11 @@ class Calls:
         tracing: Tracing = NO_TRACING,
         deadline: float | None = None,
         key: str | None = None,
-        layout: Layout = PLAIN,
+        layout: Layout = DEFAULT_LAYOUT,
         timeout: float = 10.0,
     ) -> None:
         self._channel = channel
-        self._gatherer: Gatherer | None = None
+        self._batcher: CallBatcher | None = None
         self._identity = identity
         self._deadline = deadline
         self._key = key
@@ -149,9 +149,9 @@ class Calls:
     def __call__(self, client: type[C]) -> C:
         return client(self)
 
-    def gather_with(self, gatherer: Gatherer) -> None:
-        """Send calls that name a `batch` together with those of other occasions, which have the same identity."""
-        self._gatherer = gatherer
+    def batch_with(self, batcher: CallBatcher) -> None:
+        """Send calls that name a `batch` together with those of other contexts that have the same identity."""
+        self._batcher = batcher
 
     async def send(self, service: str, method: str, path: str, options: Options) -> Incoming:
         """Call a service and return the response, whatever its status.
@@ -165,10 +165,10 @@ class Calls:
             raise CalledInTransaction(service)
         out = self._outgoing(service, method, path, options)
         batch = options.get("batch")
-        if batch is None or self._gatherer is None:
+        if batch is None or self._batcher is None:
             return await self._send_authenticated(out)
-        call = GatheredCall(out, path, self._send_authenticated, partial(self._begin_span, out))
-        answer = await self._gatherer.send(call, batch=self._layout.path(batch))
+        call = BatchableCall(out, path, self._send_authenticated, partial(self._begin_span, out))
+        answer = await self._batcher.send(call, batch=self._layout.path(batch))
         self.in_doubt |= answer.in_doubt
         return answer
 
@@ -176,7 +176,7 @@ class Calls:
         token = await self._token(out)
         answer = await self._send_with_token(out, token)
         if answer.status == _UNAUTHORIZED and token is not None and isinstance(self._identity, Renewable):
-            self._identity.forget(token)  # its signing key may have been replaced; nothing was done yet
+            self._identity.forget(token)  # its signing key may have been replaced, and the call had no effect yet
             answer = await self._send_with_token(out, await self._token(out))
         return answer
 
@@ -271,12 +271,12 @@ class Client:
         self._calls = calls
 
     async def request(self, method: str, path: str, **options: Unpack[Options]) -> Incoming:
-        """Return the whole response of a call, for callers that need its headers. Raises the errors of the class."""
+        """Return the complete response of a call, for callers that need its headers. Raises the errors of the class."""
         answer = await self._calls.send(self.service, method, path, options)
         if answer.status >= 400:  # noqa: PLR2004 - RFC 9110 section 15
             raise refused_error(self.service, answer)
         if answer.status >= 300:  # noqa: PLR2004 - channels do not follow redirects
-            raise AnswerInvalid(self.service, f"answered {answer.status} to {method} {path}")
+            raise ResponseInvalid(self.service, f"answered {answer.status} to {method} {path}")
         return answer
 
     async def _read(self, method: str, path: str, answer: Any, options: Options) -> Any:

@@ -1,6 +1,6 @@
 """Directory of service instances: chooses the instance for the next call.
 
-It is independent of HTTP and channels. A caller takes a lease on an instance and reports the outcome.
+It is independent of HTTP and channels. A caller takes a lease on an instance for one call and reports the outcome.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class InstanceState:
 
 
 class InstanceLease(Permit):
-    """One call to one instance. The caller reports its outcome; leaving the block without one counts as abandoned."""
+    """Lease for one call to one instance. The caller reports the outcome, otherwise the call counts as abandoned."""
 
     __slots__ = ("instance",)
 
@@ -97,10 +97,10 @@ class Pool:
         self.instances = tuple(known.get(each) or Instance(each, self._new_breaker()) for each in wanted)
 
     def lease(self, *, avoiding: Collection[str] = (), probe: bool = False) -> InstanceLease:
-        """Take the instance with the best priority and the fewest calls in flight whose breaker lets one through.
+        """Take the instance with the best priority and the fewest calls in flight whose breaker admits a call.
 
         Args:
-            avoiding: origins already tried. They are used only if there is no other.
+            avoiding: origins already tried. They are used only if no other instance is available.
             probe: whether to try an instance with an open breaker if all are open.
 
         Raises:
@@ -124,7 +124,7 @@ class Pool:
 
     def _choose(self, avoiding: Collection[str]) -> Instance | None:
         count = len(self.instances)
-        self._turn += 1  # equally busy instances take turns
+        self._turn += 1  # equally busy instances alternate
         best: Instance | None = None
         best_rank = (True, 0, 0)
         for step in range(count):
@@ -146,8 +146,8 @@ class Pool:
 class Directory:
     """Addresses of services, resolved again when their TTL expires.
 
-    While a known name is resolved again, and if that fails, the previous addresses stay in use: an unavailable registry
-    must not make services unreachable.
+    While a name is resolved again, and if that fails, the previous addresses stay in use. An unavailable registry must
+    not make services unreachable.
 
     Args:
         services: value of `{NAME}_SERVICE_URL` of each service.
@@ -194,11 +194,11 @@ class Directory:
         if entry.expires <= self._monotonic():
             refresh = self._refresh(entry)
             if not entry.pool.instances:
-                await asyncio.shield(refresh)  # a caller that gives up does not cancel it for others
+                await asyncio.shield(refresh)  # a cancelled caller must not cancel it for others
         return entry.pool
 
     def current(self, service: str) -> Pool | None:
-        """Return the instances of a service, as `pool` does; None if they must be waited for, or the service is unknown."""
+        """Return the instances of a service like `pool`; None if that would wait, or the service is unknown."""
         entry = self._entries.get(service)
         if entry is None or not entry.pool.instances:
             return None
@@ -225,7 +225,7 @@ class Directory:
 
     def _refresh(self, entry: "_Entry") -> "asyncio.Task[None]":
         if entry.refresh is None:
-            # An empty context: the lookup outlives the request that started it.
+            # The context is empty, because the lookup outlives the request that started it.
             entry.refresh = asyncio.create_task(self._look_up(entry), context=contextvars.Context())
             entry.refresh.add_done_callback(lambda _: entry.refreshed())
         return entry.refresh

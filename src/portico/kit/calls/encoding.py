@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from portico.kit.calls.channel import Incoming
-from portico.kit.calls.errors import AnswerInvalid, Refused
+from portico.kit.calls.errors import Refused, ResponseInvalid
 from portico.kit.calls.retries import retry_after
 
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+", re.ASCII)
@@ -66,13 +66,13 @@ def decode(service: str, answer: Incoming, kind: Any) -> Any:
     """Return the body as the contract's type, from JSON in either case.
 
     Raises:
-        AnswerInvalid: the body does not match. The message names locations but no values, which may be secret.
+        ResponseInvalid: the body does not match. The message contains locations but no values, which may be secret.
     """
     try:
         return _adapter(kind).validate_json(answer.body, by_alias=True, by_name=True)
     except ValidationError as error:
         places = {".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False)[:5]}
-        raise AnswerInvalid(
+        raise ResponseInvalid(
             service, f"the response does not match the contract at {', '.join(sorted(places))}"
         ) from None
 

@@ -10,8 +10,8 @@
     │   │   └── Saturated        not sent: too many calls are in flight
     │   ├── CallTimedOut         the time limit expired; the outcome is unknown
     │   ├── ConnectionLost       the connection broke; the outcome is unknown
-    │   ├── AnswerTooLarge       the response exceeds the limit; the call may have taken effect
-    │   └── AnswerInvalid        the response does not match the contract
+    │   ├── ResponseTooLarge     the response exceeds the limit; the call may have taken effect
+    │   └── ResponseInvalid      the response does not match the contract
     └── Refused                  the service responded with 4xx or 5xx
 """
 
@@ -39,7 +39,7 @@ class CallError(Exception):
 class CalledInTransaction(CallError):
     """The caller has an open transaction.
 
-    Waiting for another service while holding locks (on SQLite, the only writer) can deadlock both. Call before the
+    Waiting for another service while holding locks (on SQLite, the only writer) can cause a deadlock. Call before the
     transaction begins or after it ends.
     """
 
@@ -96,14 +96,14 @@ class ConnectionLost(CallFailed):
     """The connection broke before the response was complete; the outcome is unknown."""
 
 
-class AnswerTooLarge(CallFailed):
+class ResponseTooLarge(CallFailed):
     """The response exceeds the limit and was not read completely."""
 
     def __init__(self, service: str, *, limit: int) -> None:
         super().__init__(service, f"the response exceeds {limit} bytes")
 
 
-class AnswerInvalid(CallFailed):
+class ResponseInvalid(CallFailed):
     """The response does not match the contract."""
 
 
@@ -112,7 +112,7 @@ class Refused(CallError):
 
     Attributes:
         status: the HTTP status, 400 to 599.
-        problem: the problem document (RFC 9457); empty if the body was none.
+        problem: the problem document (RFC 9457); empty if the body was no such document.
         retry_after: seconds of the `Retry-After` header; None without it.
     """
 

@@ -11,25 +11,25 @@ from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.breaker import is_proxy_error
 from portico.kit.calls.channel import Headers, Incoming, Outgoing
 from portico.kit.calls.directory import Directory, InstanceLease, InstanceState
-from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
+from portico.kit.calls.errors import CallTimedOut, ConnectionLost, ResponseTooLarge, Saturated, Unreachable
 
 _NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 _CONNECTION_HEADERS: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
 _NO_AUTO_HEADERS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _CHUNK = 64 * 1024
-_KEEP_ALIVE = 4.0  # seconds; servers close idle connections after 5, and a request sent at that moment would be lost
+_KEEP_ALIVE = 4.0  # seconds; servers close idle connections after 5, and a request at that moment would be lost
 
 
 class HttpChannel:
     """Calls services at the addresses of a directory, over a pool of connections.
 
     It follows no redirects, stores no cookies, requests no compression and ignores proxy variables. It sends a request
-    once; `RetryingChannel` retries and reports that in the response.
+    once. `RetryingChannel` retries.
 
     Args:
         directory: addresses of services. It is closed with the channel.
-        max_in_flight: maximum number of concurrent calls and connections; more are rejected.
-        answer_limit: maximum size (bytes) of a response.
+        max_in_flight: maximum number of concurrent calls and connections; further calls are rejected.
+        response_limit: maximum size (bytes) of a response.
         connect_timeout: time limit (seconds) to connect.
     """
 
@@ -38,19 +38,19 @@ class HttpChannel:
         directory: Directory,
         *,
         max_in_flight: int = 256,
-        answer_limit: int = 8 * 1024 * 1024,
+        response_limit: int = 8 * 1024 * 1024,
         connect_timeout: float = 2.0,
     ) -> None:
         self._directory = directory
         self._max_in_flight = max_in_flight
-        self._answer_limit = answer_limit
+        self._answer_limit = response_limit
         self._connect_timeout = connect_timeout
         self._in_flight = 0
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
     async def open(self) -> None:
-        """Create the connection pool. Otherwise the first `send` does."""
+        """Create the connection pool. Without this, the first `send` creates it."""
         self._get_session()
 
     async def send(self, out: Outgoing) -> Incoming:
@@ -67,7 +67,7 @@ class HttpChannel:
                     try:
                         return await self._answer(out, lease)
                     except asyncio.CancelledError:
-                        if limit.expired():  # a cancelled caller is not the instance's fault
+                        if limit.expired():  # the cancellation of a caller says nothing about the instance
                             lease.failed()
                         raise
         except TimeoutError:
@@ -86,7 +86,7 @@ class HttpChannel:
         except (aiohttp.ClientError, OSError) as error:
             lease.failed()
             raise ConnectionLost(out.service, _reason(error)) from error
-        except AnswerTooLarge:
+        except ResponseTooLarge:
             lease.succeeded()
             raise
         if is_proxy_error(answer.status, answer.headers):
@@ -113,13 +113,13 @@ class HttpChannel:
 
     async def _body(self, out: Outgoing, response: aiohttp.ClientResponse) -> bytes:
         if out.method != "HEAD" and (response.content_length or 0) > self._answer_limit:
-            raise AnswerTooLarge(out.service, limit=self._answer_limit)
+            raise ResponseTooLarge(out.service, limit=self._answer_limit)
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.content.iter_chunked(_CHUNK):
             size += len(chunk)
             if size > self._answer_limit:
-                raise AnswerTooLarge(out.service, limit=self._answer_limit)
+                raise ResponseTooLarge(out.service, limit=self._answer_limit)
             chunks.append(chunk)
         return b"".join(chunks)
 
@@ -148,7 +148,7 @@ class HttpChannel:
 
 
 async def _prevent_resend(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Prevent aiohttp from resending idempotent requests, which it does after the errors that are converted here."""
+    """Prevent aiohttp from resending idempotent requests after errors, by converting those errors here."""
     try:
         return await handler(request)
     except _NOTHING_SENT:

@@ -1,4 +1,4 @@
-"""Identity of a service that calls in its own name."""
+"""Identity of a service for its own calls."""
 
 import asyncio
 import contextvars
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic as system_monotonic
 
 from portico.kit.calls.channel import Channel
-from portico.kit.calls.client import PLAIN, Calls, Layout, Options, Summary
+from portico.kit.calls.client import DEFAULT_LAYOUT, Calls, Layout, Options, Summary
 from portico.kit.calls.encoding import decode, refused_error
 from portico.kit.calls.errors import CallError
 from portico.kit.foundation.probe_limiter import ProbeLimiter
@@ -18,7 +18,7 @@ _ISSUER = "identity"
 _TIMEOUT = 5.0  # seconds of a token request
 _OK = 200
 _RENEW_AT = 0.8  # share of a token's lifetime
-_MARGIN = 5.0  # seconds before its expiry from which a token is not used, because clocks differ and calls take time
+_MARGIN = 5.0  # seconds before its expiry at which a token is no longer used: clocks differ and calls take time
 _AFTER_FAILURE = 1.0  # seconds before a failed renewal is retried
 
 
@@ -42,7 +42,7 @@ class ServiceIdentity:
         *,
         name: str,
         secret: str,
-        layout: Layout = PLAIN,
+        layout: Layout = DEFAULT_LAYOUT,
         monotonic: Callable[[], float] = system_monotonic,
     ) -> None:
         self._channel = channel
@@ -62,7 +62,7 @@ class ServiceIdentity:
         """
         now = self._monotonic()
         if now >= self._expires_at:
-            await asyncio.shield(self._start_renewal())  # a caller that gives up does not cancel it for others
+            await asyncio.shield(self._start_renewal())  # a cancelled caller must not cancel it for others
         elif now >= self._renew_at:
             self._start_renewal()
         return self._token
@@ -80,7 +80,7 @@ class ServiceIdentity:
 
     def _start_renewal(self) -> "asyncio.Task[None]":
         if self._renewal is None:
-            # An empty context: it serves other callers too, and must not see this caller's transaction or
+            # The context is empty: the task serves other callers too, and must not see this caller's transaction or
             # trace.
             self._renewal = asyncio.create_task(self._renew(), context=contextvars.Context())
             self._renewal.add_done_callback(self._on_renewed)

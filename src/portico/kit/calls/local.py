@@ -10,7 +10,7 @@ from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.breaker import DEFAULT_CONFIG, Breaker, BreakerConfig
 from portico.kit.calls.channel import Headers, Incoming, Outgoing
 from portico.kit.calls.directory import InstanceLease, InstanceState, Pool
-from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
+from portico.kit.calls.errors import CallTimedOut, ConnectionLost, ResponseTooLarge, Saturated, Unreachable
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -24,14 +24,14 @@ App = Callable[
 class LocalChannel:
     """Calls the apps of this process with the behaviour of a socket.
 
-    The app runs in its own task and an empty context: it sees no transaction, log fields or span of the caller. Its
-    exceptions become 500. A caller that gives up is a disconnect and never cancels the app's commit. A streamed
-    response is read completely, up to the limit.
+    The app runs in its own task and an empty context: it sees no transaction, log fields or span of the caller. An
+    exception becomes a 500. If the caller is cancelled, the app receives a disconnect, and its commit is not cancelled.
+    A streamed response is read completely, up to the limit.
 
     Args:
         apps: ASGI applications by service name. It is read at each call and may change.
-        max_in_flight: maximum number of concurrent calls; more are rejected.
-        answer_limit: maximum size (bytes) of a response.
+        max_in_flight: maximum number of concurrent calls; further calls are rejected.
+        response_limit: maximum size (bytes) of a response.
         config: thresholds of the services' breakers.
         monotonic: the breakers' clock, in seconds; by default the event loop's.
     """
@@ -41,13 +41,13 @@ class LocalChannel:
         apps: Mapping[str, App],
         *,
         max_in_flight: int = 512,
-        answer_limit: int = 8 * 1024 * 1024,
+        response_limit: int = 8 * 1024 * 1024,
         config: BreakerConfig = DEFAULT_CONFIG,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._apps = apps
         self._max_in_flight = max_in_flight
-        self._answer_limit = answer_limit
+        self._answer_limit = response_limit
         self._new_breaker = lambda: Breaker(config, monotonic) if monotonic else Breaker(config)
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +82,7 @@ class LocalChannel:
         except ConnectionLost:
             lease.failed()
             raise
-        except AnswerTooLarge:
+        except ResponseTooLarge:
             lease.succeeded()
             raise
         lease.succeeded()
@@ -112,7 +112,7 @@ class LocalChannel:
 
 
 class _Exchange:
-    """One request and its response, seen from the app. It is over as soon as `answer` is done."""
+    """One request and its response, from the app's point of view. It is over when `answer` is done."""
 
     __slots__ = ("_body", "_chunks", "_headers", "_limit", "_out", "_size", "_status", "answer")
 
@@ -159,12 +159,12 @@ class _Exchange:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         if not self.answer.done():
-            await asyncio.wait([self.answer])  # unlike `await`, does not cancel it with this waiter
+            await asyncio.wait([self.answer])  # unlike `await`, this does not cancel the future with this task
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
         if self.answer.done():
-            await asyncio.sleep(0)  # the caller is gone: an endless stream must still let others run
+            await asyncio.sleep(0)  # the caller is gone, but an endless stream must still let other tasks run
             return
         if message["type"] == "http.response.start":
             self._status = message["status"]
@@ -181,7 +181,7 @@ class _Exchange:
             return  # a response to HEAD has no body, whatever the app sends (RFC 9110 section 9.3.2)
         self._size += len(chunk)
         if self._size > self._limit:
-            self._fail(AnswerTooLarge(self._out.service, limit=self._limit))
+            self._fail(ResponseTooLarge(self._out.service, limit=self._limit))
             return
         self._chunks.append(chunk)
 
@@ -197,4 +197,4 @@ class _Exchange:
 
     def _fail(self, error: Exception) -> None:
         self.answer.set_exception(error)
-        self.answer.exception()  # mark as retrieved, so that asyncio does not log it if the caller is gone
+        self.answer.exception()  # marks the exception as retrieved, so that asyncio does not log it if the caller is gone

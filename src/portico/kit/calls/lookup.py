@@ -1,7 +1,7 @@
-"""Gathered look-ups: callers of the same moment share one request, and each gets what it asked for.
+"""Batched look-ups: concurrent callers share one request, and each gets the values of its own keys.
 
-Unlike gathered calls, which keep a response for each, the keys of all callers are looked up together, and a key that several
-callers want only once.
+Batched calls have one response per call. Here the keys of all callers are looked up together, and a key that several
+callers want is looked up once.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ class _Caller(Generic[K, V]):
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
-class GatheredLookup(Generic[K, V]):
+class BatchedLookup(Generic[K, V]):
     """Looks up values by key for many callers with few requests: `await lookup.find(keys)`.
 
-    There is no timer. A caller alone is served at once. Callers that come while `concurrent` requests are under way share
-    the next. Every request begins after its callers have asked, so a value is never older than that.
+    There is no timer. A single caller is served at once. Callers that arrive while `concurrent` requests are in flight
+    share the next request. A request begins after the calls that it serves, so a value is never older than the call.
 
     Args:
-        fetch: looks up the given keys, and leaves out those that it does not know. It runs in the context of the first
-            caller.
+        fetch: looks up the given keys, and leaves out unknown ones. It runs in the context of the first caller.
         max_keys: maximum number of keys of one request, unless one caller wants more.
-        concurrent: maximum number of simultaneous requests. With more than one, a slow request does not stop all others.
+        concurrent: maximum number of simultaneous requests. With more than one, a slow request does not stop all
+            others.
     """
 
     def __init__(self, fetch: Fetch[K, V], *, max_keys: int, concurrent: int = 2) -> None:
@@ -45,10 +45,10 @@ class GatheredLookup(Generic[K, V]):
         self._requests: set[asyncio.Task[None]] = set()
 
     async def find(self, keys: Iterable[K]) -> dict[K, V]:
-        """Return the values of the keys that are known.
+        """Return the values of the known keys.
 
         Raises:
-            Exception: what `fetch` raised for this caller and those with which it shared the request.
+            Exception: what `fetch` raised for the request of this caller.
         """
         loop = asyncio.get_running_loop()
         caller = _Caller[K, V](tuple(dict.fromkeys(keys)), loop.create_future())
@@ -58,7 +58,7 @@ class GatheredLookup(Generic[K, V]):
         return await caller.found
 
     async def close(self) -> None:
-        """Cancel the requests that are under way, and the callers that wait."""
+        """Cancel the requests in flight and the waiting callers."""
         callers, self._callers = self._callers, deque()
         for caller in callers:
             caller.found.cancel()

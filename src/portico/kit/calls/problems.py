@@ -2,7 +2,14 @@
 
 from math import ceil
 
-from portico.kit.calls.errors import AnswerInvalid, AnswerTooLarge, CallFailed, CallTimedOut, ConnectionLost, Refused
+from portico.kit.calls.errors import (
+    CallFailed,
+    CallTimedOut,
+    ConnectionLost,
+    Refused,
+    ResponseInvalid,
+    ResponseTooLarge,
+)
 from portico.kit.foundation.problems import BadGateway, GatewayTimeout, Problem, Unavailable
 
 _LATER = frozenset({429, 503})
@@ -29,15 +36,15 @@ class ServiceTimeout(GatewayTimeout):
 def problem_of(error: CallFailed | Refused) -> Problem:
     """Return the problem for an unhandled failure of a call.
 
-    An unexpected error response is not passed on: its 404 or 403 refers to another resource and another caller.
+    An unexpected error response is not passed on, because its 404 or 403 refers to another resource and caller.
     """
     match error:
         case CallTimedOut():
             return ServiceTimeout(service=error.service)
-        case ConnectionLost() | AnswerInvalid() | AnswerTooLarge():
+        case ConnectionLost() | ResponseInvalid() | ResponseTooLarge():
             return ServiceFailed(service=error.service)
         case Refused() if error.status not in _LATER:
             return ServiceFailed(service=error.service)
         case _:
-            # Whole seconds in the body, as in the header.
+            # The body has whole seconds, like the header.
             return ServiceUnavailable(service=error.service, retry_after=ceil(error.retry_after or 1))

@@ -16,7 +16,7 @@ _RETRY_LATER: Final = frozenset({409, 429})  # with Retry-After; 409: the idempo
 
 
 def retry_after(answer: Incoming) -> float | None:
-    """Return the seconds of the response's `Retry-After`, or None. Services of a system do not send dates in it."""
+    """Return the seconds of the response's `Retry-After`, or None. Services do not send dates in this header."""
     value = answer.header(b"retry-after") or b""
     return float(value) if value.isdigit() else None
 
@@ -28,8 +28,8 @@ class RetryBudget:
     load.
 
     Args:
-        ratio: number of retries that each call adds, above 0 and at most 1.
-        burst: maximum number of retries that can be saved; the bucket starts full.
+        ratio: number of retries that each call adds to the budget, above 0 and at most 1.
+        burst: maximum number of retries in the budget; the bucket starts full.
     """
 
     __slots__ = ("_capacity", "_price", "_tokens")
@@ -56,9 +56,9 @@ class RetryingChannel:
 
     A request that was never sent is always retried. One that may have taken effect is retried only if it is
     `repeatable`. Delays are random between zero and a limit that doubles (full jitter), so that failed callers do not
-    retry at the same time. A `Retry-After` is added; if it exceeds `max_wait`, there is no retry. An open breaker
-    and a full channel are final, because retries would defeat them. The response to a later attempt is `in_doubt` if an
-    earlier one was sent and may still arrive.
+    retry at the same time. A `Retry-After` is added; if it exceeds `max_wait`, there is no retry. An open breaker and a
+    full channel are not retried, because retries would defeat their purpose. The response to a later attempt is
+    `in_doubt` if an earlier attempt was sent and may still take effect.
 
     Args:
         channel: sends each attempt.

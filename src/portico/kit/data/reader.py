@@ -107,10 +107,9 @@ class Reader:
     async def _rows_of_compiled(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Any]:
         engine = self._engine()
         compiled = statement.compiled_for(engine.dialect, values)
-        goes_past_sqlalchemy = (
-            self.can_bypass_session and not self.database.log_sql
-        )  # SQLAlchemy's events log the statements
-        if compiled is not None and compiled.driver == "asyncpg" and goes_past_sqlalchemy:
+        # SQLAlchemy's events log the statements, so `log_sql` needs SQLAlchemy.
+        bypasses_sqlalchemy = self.can_bypass_session and not self.database.log_sql
+        if compiled is not None and compiled.driver == "asyncpg" and bypasses_sqlalchemy:
             from portico.kit.data.asyncpg_records import fetch_records  # only where PostgreSQL is used
 
             records = await fetch_records(engine.sync_engine, compiled.text, compiled.parameters(values))

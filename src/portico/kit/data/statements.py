@@ -1,7 +1,7 @@
 """Compiled statements for hot paths: built and compiled once, executed many times.
 
-A `Statement` is data. `Reader.rows`, `Database.write_autocommit`, and `write`, `write_each` and `write_all` of `UnitOfWork`
-execute it.
+A `Statement` is data. `Reader.rows`, `Database.write_autocommit`, and `write`, `write_each` and `write_all` of
+`UnitOfWork` execute it.
 """
 
 from collections.abc import Mapping

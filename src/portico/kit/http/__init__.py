@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from portico.kit.http.boundary import Reads, Work
     from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
-    from portico.kit.http.context import Context, HttpContext, OnBehalf, provided
+    from portico.kit.http.context import Context, HttpContext, OnBehalf, inject
     from portico.kit.http.docs import accepts_gzip
     from portico.kit.http.event_stream import EventStreams, StreamReader, format_event, open_event_streams
     from portico.kit.http.event_stream_response import EventStream, EventStreamRequest
@@ -38,7 +38,7 @@ else:
             "boundary": "Reads Work",
             "client_info": "ClientInfo RequestClient",
             "conditional": "Conditions",
-            "context": "Context HttpContext OnBehalf provided",
+            "context": "Context HttpContext OnBehalf inject",
             "docs": "accepts_gzip",
             "event_stream": "EventStreams StreamReader format_event open_event_streams",
             "event_stream_response": "EventStream EventStreamRequest",
@@ -89,9 +89,9 @@ __all__ = [
     "bearer_token",
     "field_errors",
     "format_event",
+    "inject",
     "numbered_list",
     "open_event_streams",
     "plain_description",
     "problem_document",
-    "provided",
 ]

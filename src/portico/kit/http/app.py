@@ -41,14 +41,14 @@ EXPOSED_HEADERS = (
     "X-Total-Count",
     "X-Total-Count-At-Least",
 )
-"""Response headers that pages of allowed origins may read (Fetch standard, CORS protocol). The gateway exposes the same."""
+"""Response headers that pages of allowed origins may read (Fetch standard, CORS). The gateway exposes the same."""
 
 
 def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) -> ASGIApp:
     """Return the ASGI app of a service.
 
-    It has the service's routes, the health routes and documentation pages, CORS for browsers that call without a
-    gateway, and the middleware.
+    It has the service's routes, the health routes, documentation pages, CORS for browsers that call without a gateway,
+    and the middleware.
     """
     app = ServiceApp(
         title=context.name,
@@ -57,14 +57,18 @@ def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) 
         case=context.system.case,
         docs_url=None,  # FastAPI's own pages load scripts from other hosts
         redoc_url=None,
-        redirect_slashes=False,  # a redirect would name the host of the Host header, not the gateway
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # the middleware does it for a tenth of the cost
+        redirect_slashes=False,  # a redirect would name the host in the Host header, not the gateway
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # the middleware does this at a tenth of the cost
     )
     declared = [health_router, *routers]
     app.openapi_tags, operation_id_of = describe_tags(declared), operation_ids(declared)
     for router in declared:
         for each in router.routes:
-            route = each.served(public_reads=context.settings.public_reads)
+            route = each.with_public_reads(public_reads=context.settings.public_reads)
             app.router.routes.append(build_route(app, route, context, operation_id_of(each)))
             app.add_problem_schemas(route)
     app.router.routes.extend(page_routes(context.name))
@@ -112,7 +116,7 @@ def build_route(
 
 
 def _server_of(route: BaseRoute) -> ASGIApp | None:
-    """Return what serves a route without FastAPI's layers, if it needs none of them."""
+    """Return the handler that serves a route without FastAPI's layers; None if the route needs them."""
     return route.serve if isinstance(route, BoundaryRoute) and route.is_direct else None
 
 
@@ -142,11 +146,11 @@ def _is_a_websocket(request: Request) -> bool:
 
 
 def _allowed(request: Request) -> str:
-    """Return the methods of all routes at this path. The framework names only those of the first route."""
+    """Return the methods of all routes at this path. The framework returns only those of the first route."""
     return ", ".join(sorted({method for route in _routes_at(request) for method in route.methods or ()}))
 
 
 def _routes_at(request: Request) -> list[BoundaryRoute]:
-    """Return the routes of all methods at this path."""
+    """Return the routes at this path, with any method."""
     routes = request.app.router.routes
     return [each for each in routes if isinstance(each, BoundaryRoute) and each.path_regex.match(request.url.path)]

@@ -1,4 +1,4 @@
-"""Authentication of a request's caller, at most once and only if it is needed."""
+"""Authentication of a request's caller, at most once and only if needed."""
 
 from portico.kit.auth.access import Access
 from portico.kit.auth.principal import Principal
@@ -32,7 +32,7 @@ class Authentication:
         self.token: str | None = None
 
     def use_ticket(self, ticket: str) -> None:
-        """Use a one-time ticket where a browser cannot send a token. A request with both credentials is rejected."""
+        """Use a one-time ticket, because a browser cannot send a token here. A request with both is rejected."""
         if self._header is None:
             self._ticket = ticket
         else:

@@ -1,7 +1,8 @@
 """Batch endpoints: many requests of one endpoint in one request, each with its own status, for services.
 
-The body is a list of `{"method", "path", "key", "trace", "request_id", "body"}`, the response a list of `{"status", "headers", "body"}` in the same
-order. A status of null means that the request was not ready in time: it is to be sent alone, with the same key.
+The body is a list of `{"method", "path", "key", "trace", "request_id", "body"}`. The response is a list of `{"status",
+"headers", "body"}` in the same order. If a status is null, the request was not ready in time: send it alone, with the
+same key.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from portico.kit.calls.gathering import MAX_BATCH
+from portico.kit.calls.call_batcher import MAX_BATCH
 from portico.kit.foundation.problems import NotFound
 from portico.kit.http.boundary import Reads, Work
 from portico.kit.http.context import Context, HttpContext
@@ -32,7 +33,7 @@ from portico.kit.http.schema import Schema
 from portico.kit.telemetry.context import RequestContext, request_context
 
 READY_WITHIN = 0.5
-"""Seconds without another finished request after which those that are not ready no longer delay the others."""
+"""Seconds without another finished request after which the response is sent without the unfinished requests."""
 
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\-]{1,128}$")]
 
@@ -40,7 +41,7 @@ _NOT_READY = b'{"status":null,"headers":{},"body":null}'
 _CONTEXT = "context_of_batch"
 _REQUEST = "request_of_batch"
 _ITEMS = "items_of_batch"
-_SHARED = {get_args(each)[1].dependency for each in (Work, Reads)}  # they belong to the whole request
+_SHARED = {get_args(each)[1].dependency for each in (Work, Reads)}  # these belong to the whole HTTP request
 
 
 class BatchItem(Schema):
@@ -60,7 +61,7 @@ class BatchItem(Schema):
 
 @dataclass(frozen=True)
 class _Single:
-    """The single endpoint, and where its arguments come from."""
+    """The single endpoint, and the sources of its arguments."""
 
     route: Route
     path_kinds: Mapping[str, Any]
@@ -94,7 +95,7 @@ class _Single:
         return TypeAdapter(self.route.response_model or Any)
 
     def arguments(self, item: BatchItem) -> dict[str, Any]:
-        """Return the arguments that one request has of its own. Raises NotFound, RequestValidationError."""
+        """Return the arguments that belong to one request. Raises NotFound, RequestValidationError."""
         found = self.pattern.fullmatch(item.path) if item.method == self.route.method else None
         if found is None:
             raise NotFound
@@ -110,26 +111,26 @@ class _Single:
 
 
 def add_batch_route(router: Router, path: str, *, of: Callable[..., Any], max_requests: int = MAX_BATCH) -> None:
-    """Declare the endpoint to which services send many requests of `of`, a declared endpoint, at once.
+    """Declare an endpoint that takes many requests for the declared endpoint `of` at once, from services.
 
-    Each request is handled as if it came alone, with its own Idempotency-Key, status and problem, and all at the same
-    time. A typed client names the path as `batch=`.
+    The requests are handled concurrently. Each is handled like a single request, with its own Idempotency-Key, status
+    and problem. A typed client names the path as `batch=`.
 
     Args:
         router: the router of `of`.
         path: path of the endpoint.
-        of: an endpoint for services. It takes at most a body, parameters of the path, resources and the context.
+        of: an endpoint for services. It may take a body, path parameters, resources and the context, and nothing else.
         max_requests: maximum number of requests.
 
     Raises:
-        TypeError: `of` is not declared, or takes something that many requests cannot have of their own, such as a unit of
-            work.
+        TypeError: `of` is not declared, or takes something that cannot exist for each request of a batch, such as a
+            unit of work.
     """
     single = next((route for route in router.routes if route.endpoint is of), None)
     if single is None:
         raise TypeError(f"{of.__name__} has no route. Declare it before its batch.")
     hidden = {"include_in_schema": False}
-    router.add("POST", path, _batch_endpoint(single, max_requests), stores_answer=False, framework=hidden)
+    router.add("POST", path, _batch_endpoint(single, max_requests), stores_response=False, framework=hidden)
 
 
 def _batch_endpoint(route: Route, max_requests: int) -> Callable[..., Any]:
@@ -157,9 +158,9 @@ class _Batch:
     Args:
         single: the single endpoint.
         request: the request with the batch.
-        shared: the arguments that all requests have in common.
+        shared: the arguments that are the same for all requests.
         context: the service.
-        errors: makes problems of errors.
+        errors: converts errors to problems.
     """
 
     def __init__(
@@ -178,7 +179,7 @@ class _Batch:
         self._errors = errors
 
     async def answer(self, items: Sequence[BatchItem]) -> bytes:
-        """Handle all requests at the same time and return the body of the response."""
+        """Handle all requests concurrently and return the body of the response."""
         tasks = [asyncio.create_task(self._traced(item)) for item in items]
         waiting = set(tasks)
         try:
@@ -195,7 +196,7 @@ class _Batch:
         return b"[" + b",".join(_NOT_READY if task.cancelled() else task.result() for task in tasks) + b"]"
 
     async def _traced(self, item: BatchItem) -> bytes:
-        """Handle one request in its caller's trace: as a span with a link to that of the request with the batch."""
+        """Handle one request in its caller's trace. Its span has a link to the span of the batch request."""
         prefix = self._context.system.prefix
         span = self._context.tracing.serve(
             method=item.method,
@@ -260,9 +261,7 @@ def _analyze(route: Route) -> _Single:
         elif isinstance(kind, type) and issubclass(kind, BaseModel) and "body_name" not in found:
             found |= {"body_name": name, "body_kind": kind}
         else:
-            raise TypeError(
-                f"{route.endpoint.__name__} takes {name}, which the requests of a batch cannot have of their own."
-            )
+            raise TypeError(f"{route.endpoint.__name__} takes {name}, which cannot exist for each request of a batch.")
     names = ("body_name", "body_kind", "key_name", "key_kind", "response_name", "request_name")
     arguments: dict[str, Any] = {name: found.get(name) for name in names}
     return _Single(route, path_kinds=found["path_kinds"], dependencies=found["dependencies"], **arguments)

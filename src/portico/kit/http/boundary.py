@@ -1,7 +1,7 @@
 """Boundary: the route class that runs an endpoint in a transaction, commits it and retries it.
 
-When FastAPI's handler returns, it has built the response but not sent it, and the commit comes in between. A `yield`
-dependency would also commit 409 responses, and costs 180 µs even for endpoints without a database.
+When FastAPI's handler returns, the response is built but not sent. The commit takes place between the two. A `yield`
+dependency would also commit for 409 responses, and costs 180 µs even for endpoints without a database.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ logger = get_logger(__name__)
 
 _RETRIES = RetryPolicy(is_retryable=is_conflict_or_disconnect)
 _ERRORS = 400
-_CLIENT_CLOSED_REQUEST = 499  # recorded in the log and the metrics only
+_CLIENT_CLOSED_REQUEST = 499  # only in the log and the metrics
 _MAX_ERRORS = 100
 _JSON = re.compile(r"application/([\w.\-]+\+)?json")
 
@@ -102,12 +102,12 @@ class BoundaryRoute(AnalyzedRoute):
         return self._respond
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request that has not passed FastAPI's layers. Only for a route that `is_direct`."""
+        """Respond to a request that bypasses FastAPI's layers. Only for a route that `is_direct`."""
         response = await self._respond(Request(scope, receive, send))
         await response(scope, receive, send)
 
     async def _respond(self, given: Request) -> Response:
-        """Return the response to a request, whatever goes wrong. FastAPI calls it as the handler of this route."""
+        """Return the response to a request, even after an error. FastAPI calls this as the handler of the route."""
         scope = given.scope
         receive = BodyReceiver(given.receive, self._context.bodies, lambda: client_key(given, self._context))
         request = BoundedRequest(scope, receive, limit=self._limit)
@@ -127,7 +127,7 @@ class BoundaryRoute(AnalyzedRoute):
 
     async def _answer(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
         if self._declared.streams:
-            request.scope["portico.access"] = self._declared.access  # event streams re-check it
+            request.scope["portico.access"] = self._declared.access  # event streams check it again
         if self._declared.access.kind != "public":
             authentication: Authentication = request.scope["portico.authentication"]
             if self._declared.streams and (ticket := request.query_params.get(TICKET)) is not None:
@@ -148,7 +148,7 @@ class BoundaryRoute(AnalyzedRoute):
             (await conditions(request)).reject_unevaluated()
         if self._takes_json:
             await self._check_body(request)
-        key = combined_field(request.headers, "idempotency-key") if self._declared.keeps_answers else None
+        key = combined_field(request.headers, "idempotency-key") if self._declared.supports_idempotency_key else None
         if key is None and not self._uses_database:
             return _tagged(request, await handle(request))
         return await self._transact(request, handle, key, within)
@@ -196,7 +196,7 @@ class BoundaryRoute(AnalyzedRoute):
                 if conditional is not None and not self._is_read:
                     conditional.reject_unevaluated()
                 if within.expired():
-                    await asyncio.sleep(0)  # the deadline has just passed: let its cancellation arrive
+                    await asyncio.sleep(0)  # the deadline has just passed; let its cancellation arrive
                 within.reschedule(None)  # the deadline must not interrupt the commit
                 await work.commit()
         return _tagged(request, response)
@@ -227,7 +227,7 @@ class BoundaryRoute(AnalyzedRoute):
             if response.status_code < _ERRORS:
                 await self._store_answer(request, response, work, claim)
         except (Problem, IntegrityError):
-            # A rule may have rejected it because the same request has been answered concurrently.
+            # A rule may have rejected it because a concurrent copy of the request has already taken effect.
             if (earlier := await claim.stored_answer(reader)) is not None:
                 raise AnsweredConcurrently(earlier) from None
             raise
@@ -253,7 +253,7 @@ class BoundaryRoute(AnalyzedRoute):
 
 
 def _final_problem(request: Request, work: UnitOfWork, error: Exception) -> Problem | None:
-    """Return the problem of an error after which the endpoint is not run again; None if another attempt may help."""
+    """Return the problem for an error if the endpoint is not run again; None if another attempt may succeed."""
     if isinstance(error, StaleDataError):
         return PreconditionFailed() if "if-match" in request.headers else EditedMeanwhile()
     if is_storage_full(error):

@@ -27,14 +27,14 @@ class ClientInfo:
 
 
 def client_key(request: Request, context: ServiceContext) -> str:
-    """Return what identifies the client of a request."""
+    """Return the key that identifies the client of a request."""
     return address_key(client_address(request, context))
 
 
 def client_address(request: Request, context: ServiceContext) -> str:
     """Return the nearest address that does not belong to a trusted proxy.
 
-    Trusted are TRUSTED_PROXIES and this machine, because a service behind its own gateway sees only the gateway.
+    TRUSTED_PROXIES and this machine are trusted, because a service behind its own gateway sees only the gateway.
     """
     address = request.client.host if request.client else UNKNOWN
     hops = (combined_field(request.headers, "x-forwarded-for") or "").split(",")[-MAX_HOPS:]

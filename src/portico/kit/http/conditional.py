@@ -61,8 +61,8 @@ class Conditional:
     def require(self, row: Revised | None) -> None:
         """Raise PreconditionFailed if a precondition rejects the state of the resource.
 
-        The number of related rows in an ETag is ignored, because they are not edited with the row. Call it with the row
-        locked, so that the revision cannot change afterwards.
+        The second number of an ETag (related data) is ignored, because that data is not edited with the row. Lock the
+        row before the call, so that its revision cannot change afterwards.
 
         Args:
             row: the row that will be changed; None if the resource does not exist yet.
@@ -83,17 +83,17 @@ class Conditional:
 
 
 def entity_tag(row: Revised, related: int = 0) -> str:
-    """Return the strong ETag of a row: "7", or "7.42" if the response also shows related data.
+    """Return the strong ETag of a row: "7", or "7.42" if the response also contains related data.
 
     Args:
-        row: the row that the response shows.
-        related: a number that increases when other data in the response changes that the row's revision does not count.
+        row: the row in the response.
+        related: a number that increases when related data in the response changes without a new revision of the row.
     """
     return f'"{row.revision}.{related}"' if related else f'"{row.revision}"'
 
 
 def conditional_response(request: Request, response: Response) -> Response:
-    """Evaluate the preconditions of a GET. Return `response`, or 304 if the caller has it. Raises PreconditionFailed."""
+    """Return `response`, or a 304 if the caller already has it. Raises PreconditionFailed."""
     if response.status_code >= _ERRORS:
         return response
     etag = response.headers.get("etag", "")
@@ -108,7 +108,7 @@ def conditional_response(request: Request, response: Response) -> Response:
 
 
 def _names(field: str, etag: str | None, *, weak: bool) -> bool:
-    """Return whether a list of entity tags names `etag`; `*` names every existing representation."""
+    """Return whether a list of entity tags contains `etag`; `*` matches every existing representation."""
     if field.strip() == "*":
         return etag is not None
     tags = _ENTITY_TAG.findall(field)
@@ -128,4 +128,4 @@ async def conditions(request: Request) -> Conditional:
 
 
 Conditions = Annotated[Conditional, Depends(conditions)]
-"""Preconditions on the resource that the endpoint changes. The boundary evaluates those of a GET by itself."""
+"""Preconditions on the resource that the endpoint changes. For a GET, the boundary evaluates them."""

@@ -10,7 +10,7 @@ from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls, Identity
 from portico.kit.data.grouped_work import GroupedUnitOfWork
 from portico.kit.foundation.shares import Shares
-from portico.kit.http.request_body import BodyIntake
+from portico.kit.http.request_body import BodyLimits
 from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.logs import RequestLog
 from portico.kit.telemetry.trace_context import TraceContext
@@ -21,13 +21,13 @@ class HttpContext(ServiceContext, Protocol):
 
     Attributes:
         keys_in_flight: idempotency keys of requests in progress in this process.
-        request_log: writes one line for each request; None writes nothing.
+        request_log: writes one line per request; None writes nothing.
         verifier: verifies access tokens.
         sockets: the open WebSockets of this process, by caller.
-        bodies: the request bodies that this process is receiving.
+        bodies: limits of the request bodies that this process is receiving.
     """
 
-    bodies: BodyIntake
+    bodies: BodyLimits
     keys_in_flight: set[str]
     request_log: RequestLog | None
 
@@ -55,7 +55,7 @@ async def _context(connection: HTTPConnection) -> HttpContext:
 
 
 Context = Annotated[ServiceContext, Depends(_context)]
-"""Context of the running service in an endpoint: settings, resources, transactions and calls in its own name."""
+"""Context of the service in an endpoint: settings, resources, transactions and calls with its own identity."""
 
 
 @lookup
@@ -75,10 +75,10 @@ OnBehalf = Annotated[Calls, Depends(_calls)]
 """Calls to other services on behalf of the caller: with the caller's token, within the request's deadline."""
 
 
-def provided(kind: type[Any]) -> Any:
+def inject(kind: type[Any]) -> Any:
     """Return the dependency that passes a resource of the service to an endpoint.
 
-    Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
+    Used as `hasher: Annotated[PasswordHasher, inject(PasswordHasher)]`.
     """
 
     @lookup

@@ -1,4 +1,4 @@
-"""OpenAPI document of a service, with every problem of its routes, in the system's case."""
+"""OpenAPI document of a service: contains every problem of its routes, and uses the system's case."""
 
 import re
 from collections import Counter
@@ -42,7 +42,7 @@ from portico.kit.http.rows import returns_revised_row
 from portico.kit.http.schema import Case, openapi_case
 
 SUPPLEMENTARY = "x-supplementary"
-"""Extension of a tag that the documentation of a system lists after the resources of its services."""
+"""Extension of a tag. The documentation of a system lists such tags after the resources of its services."""
 
 _PATH_PARAMETER = re.compile(r"(?<={)[a-z0-9_]+(?=})")
 _REFERENCE = "#/components/schemas/{model}"
@@ -83,14 +83,14 @@ _CHALLENGE = _described("Required kind of token, or the error in this one (RFC 6
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": _CHALLENGE},
     403: {"WWW-Authenticate": _CHALLENGE},
-    415: {"Accept-Encoding": _described("Content codings that are accepted, if the body had another one")},
+    415: {"Accept-Encoding": _described("Accepted content codings, if the body had another one")},
     429: {"Retry-After": _RETRY_AFTER},
     503: {"Retry-After": _RETRY_AFTER},
 }
 
 
 class ServiceApp(FastAPI):
-    """FastAPI app whose document uses the system's case and contains every problem that the routes declare."""
+    """FastAPI app whose OpenAPI document uses the system's case and contains every declared problem."""
 
     def __init__(self, *, case: Case, **options: Any) -> None:
         super().__init__(**options)
@@ -98,7 +98,7 @@ class ServiceApp(FastAPI):
         self._problem_models: set[type[BaseModel]] = {ProblemRead, InvalidRead}
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the router and FastAPI's exit stack. The service's middleware handles exceptions and body limits."""
+        """Return only the router and FastAPI's exit stack. The service's middleware handles errors and body limits."""
         return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
 
     def add_problem_schemas(self, route: Route) -> None:
@@ -130,7 +130,7 @@ class ServiceApp(FastAPI):
 
 
 def _spell_path_parameters(document: dict[str, Any]) -> None:
-    """Write the names of path parameters in camelCase, like those of fields and query parameters."""
+    """Write the names of path parameters in camelCase, like fields and query parameters."""
     paths = document.get("paths", {})
     document["paths"] = {_PATH_PARAMETER.sub(_camel, path): item for path, item in paths.items()}
     operations = (each for item in paths.values() for each in item.values() if isinstance(each, dict))
@@ -157,9 +157,9 @@ def describe_tags(routers: Iterable[Router]) -> list[dict[str, Any]]:
 
 
 def operation_ids(routers: Iterable[Router]) -> Callable[[Route], str | None]:
-    """Return the function that names the operation of a route: by its endpoint.
+    """Return a function that names the operation of a route after its endpoint.
 
-    It returns None if several operations have that name, so that FastAPI adds the path.
+    It returns None if several operations have the same name, so that FastAPI adds the path.
     """
     routes = [route for router in routers for route in router.routes]
     counts = Counter(route.endpoint.__name__ for route in routes if route.is_documented)
@@ -167,7 +167,7 @@ def operation_ids(routers: Iterable[Router]) -> Callable[[Route], str | None]:
 
 
 def describe(built: APIRoute, route: Route) -> None:
-    """Add to an operation what FastAPI does not know: problems, preconditions, headers and required permissions."""
+    """Add the details that FastAPI does not know to an operation: problems, preconditions, headers, permissions."""
     requested = set(functions_of(built.dependant))
     conditional = conditions in requested
     paging = next((headers for dependency, headers in _PAGED.items() if dependency in requested), {})
@@ -191,7 +191,7 @@ def _parameters(route: Route, *, conditional: bool, tagged: bool) -> Iterable[di
         yield _header("If-None-Match", f"ETag that the caller has; {unchanged} if it is still current", _TAG)
     if route.streams:
         yield dict(_TICKET)
-    if route.keeps_answers:
+    if route.supports_idempotency_key:
         yield _header("Idempotency-Key", "Repeats with the same key and body have one effect and one response", _KEY)
 
 

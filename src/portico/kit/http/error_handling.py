@@ -93,7 +93,7 @@ class ErrorResponder:
         return self._problem(connection, error), None
 
     def _missing(self, name: str, path: Mapping[str, str]) -> NotFound:
-        """Return the problem for a path with an identifier that cannot exist: that of one that does not exist."""
+        """Return the problem for a malformed identifier in the path: the same as for an unknown one."""
         text = path[name] if len(path[name]) <= MAX_LENGTH else f"{path[name][:MAX_LENGTH]}…"
         own = self._not_found.get((name,))
         return NotFound() if own is None else own(**{name: text})
@@ -145,7 +145,7 @@ def _unavailable(error: Exception) -> Problem:
 
 
 def _names_an_identifier(kind: type[Problem]) -> TypeGuard[type[NotFound]]:
-    """Return whether `kind` is the problem of a missing resource, with its identifier as the only field."""
+    """Return whether `kind` is the problem for a missing resource and has the identifier as its only field."""
     hints = get_type_hints(kind)
     kinds = [hints[name] for name in kind.field_names()]
     return (

@@ -1,7 +1,7 @@
 """Event streams with many readers: server-sent events (WHATWG HTML, section "Server-sent events").
 
-A reader costs its connection and a small object, about 5 KB: no task, no timer and no query. The service writes the same
-bytes to all readers of a group, or to one reader what only concerns it. A client's `EventSource` connects again by itself.
+A reader costs its connection and a small object, about 5 KB. It needs no task, timer or query. The service writes the
+same bytes to all readers of a group, or an event to a single reader. A client's `EventSource` reconnects automatically.
 """
 
 import asyncio
@@ -28,13 +28,15 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 MAX_UNREAD: Final = 16_384
-"""Bytes that a reader may leave unread, beyond what the operating system buffers, before it is disconnected."""
+"""Unread bytes at which a reader is disconnected, in addition to the buffers of the operating system."""
 
 _KEEP_ALIVE = b":\n\n"
 _AT_ONCE = 256
-"""Writes, and re-checks, between which other tasks of the process run."""
+"""Number of writes or access checks after which other tasks of the process run."""
 _RECHECKS_PER_SECOND = 500
-_RECONNECT_MS = 1000  # at least; up to four seconds more spread the clients of a service that stops
+_RECONNECT_MS = (
+    1000  # minimum; up to four more seconds are added, so that clients of a stopping service do not reconnect together
+)
 
 
 def format_event(data: str, *, event: str | None = None, event_id: str | None = None) -> bytes:
@@ -43,7 +45,7 @@ def format_event(data: str, *, event: str | None = None, event_id: str | None = 
     Args:
         data: the data; several lines are sent as such.
         event: type of the event; None is `message`.
-        event_id: what the client sends as `Last-Event-ID` when it connects again.
+        event_id: value that the client sends as `Last-Event-ID` when it reconnects.
 
     Raises:
         ValueError: the type or the id contains a line break, or the id contains NUL.
@@ -86,7 +88,7 @@ class StreamReader:
         return self._connection is not None
 
     def send(self, event: bytes) -> None:
-        """Send an event. A reader that has left too much unread is disconnected instead."""
+        """Send an event. If the reader has too many unread bytes, disconnect it instead."""
         connection = self._connection
         if connection is None:
             return
@@ -98,12 +100,12 @@ class StreamReader:
         connection.write(event)
 
     def close(self) -> None:
-        """End the stream. The client connects again."""
+        """End the stream. The client reconnects."""
         if self._connection is not None:
             self._connection.end()
 
     def take(self, connection: StreamConnection | None) -> bool:
-        """Take the connection, or None if the server keeps it. Return whether the server has given it away."""
+        """Take over the connection, or None if the server keeps it. Return whether the server has handed it over."""
         self._connection = connection
         return connection is not None
 
@@ -126,7 +128,7 @@ class StreamReader:
         self._streams.remove(self, self._caller)
 
     def pause_writing(self) -> None:
-        """Do nothing: `send` limits what is unread."""
+        """Do nothing: `send` limits the unread bytes."""
 
     def resume_writing(self) -> None:
         """Do nothing."""
@@ -136,10 +138,10 @@ _Authorization = tuple[Authentication, Access]
 
 
 class EventStreams:
-    """The event streams of a service in this process, by group: a resource of the service.
+    """The event streams of a service in this process, by group. It is a resource of the service.
 
-    It sends comments to idle readers, so that proxies keep their connections, re-checks their access, and ends all
-    streams when the service stops.
+    It sends comments to idle readers, so that proxies keep their connections. It checks the readers' access again at
+    intervals, and ends all streams when the service stops.
 
     Args:
         context: the service's context.
@@ -188,7 +190,7 @@ class EventStreams:
         return tuple(self._groups)
 
     def encode(self, message: BaseModel | dict[str, Any], **options: str | None) -> bytes:
-        """Return an event whose data is `message` as JSON, in the system's case. `options` are those of `format_event`."""
+        """Return an event with `message` as JSON in the system's case. `options` are passed to `format_event`."""
         if isinstance(message, BaseModel):
             message = message.model_dump(mode="json", by_alias=self._context.system.case == "camel")
         return format_event(orjson.dumps(message).decode(), **options)
@@ -203,7 +205,7 @@ class EventStreams:
     # Streams
 
     def add(self, reader: StreamReader, caller: str, shares: Shares) -> None:
-        """Add a reader that has its connection."""
+        """Add a reader that has a connection."""
         self._shares = shares
         shares.resume(caller)
         self._groups.setdefault(reader.group, {})[reader] = None
@@ -217,7 +219,7 @@ class EventStreams:
         """Remove a reader whose connection is lost."""
         readers = self._groups.get(reader.group)
         if readers is None or reader not in readers:
-            return  # lost before it was added
+            return  # the connection was lost before the reader was added
         del readers[reader]
         if not readers:
             del self._groups[reader.group]
@@ -237,7 +239,7 @@ class EventStreams:
         self._close()
 
     async def _send_comments(self) -> None:
-        """Send a comment to the readers that got nothing for STREAM_KEEP_ALIVE."""
+        """Send a comment to readers that received nothing for STREAM_KEEP_ALIVE."""
         for number in range(1, len(self._idle) + 1):
             reader = self._idle.popleft()
             if not reader.is_open:
@@ -249,7 +251,7 @@ class EventStreams:
                 await asyncio.sleep(0)
 
     async def _recheck_access(self) -> None:
-        """Re-check every reader's access at intervals, longer ones with many readers."""
+        """Check every reader's access again at intervals. The interval grows with the number of readers."""
         while True:
             await asyncio.sleep(min(1.0, self._recheck))
             for _ in range(_RECHECKS_PER_SECOND):

@@ -1,4 +1,4 @@
-"""Endpoints of event streams: what the request says about them, and the response that hands its connection over."""
+"""Event streams in endpoints: the client's request for a stream, and the response that hands over its connection."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final
@@ -14,7 +14,7 @@ from portico.kit.http.client_info import client_key
 from portico.kit.http.context import HttpContext
 from portico.kit.http.event_stream import EventStreams, StreamReader
 from portico.kit.http.request import combined_field
-from portico.kit.http.stream_connections import HANDING_OVER, TaskConnection
+from portico.kit.http.stream_connections import CONNECTION_HANDOVER, TaskConnection
 
 MEDIA_TYPE: Final = "text/event-stream"
 
@@ -42,7 +42,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         reader = self._reader
-        await send({**start, HANDING_OVER: reader})
+        await send({**start, CONNECTION_HANDOVER: reader})
         kept = None if reader.is_open else TaskConnection(reader)
         if kept is not None:
             reader.take(kept)
@@ -53,11 +53,11 @@ class EventStream(Response):
 
 
 class StreamRequest:
-    """What a request says about event streams.
+    """The part of a request that concerns event streams.
 
     Attributes:
         is_wanted: whether the client accepts an event stream.
-        last_event_id: id of the last event that the client received, if it connects again.
+        last_event_id: id of the last event that the client received, if it reconnects.
     """
 
     def __init__(self, request: Request) -> None:
@@ -67,12 +67,12 @@ class StreamRequest:
         self.last_event_id: str | None = request.headers.get("last-event-id")
 
     def open(self, group: str, on_open: Callable[[StreamReader], None], *, key: Any = None) -> EventStream:
-        """Return the response that adds the client to the readers of a group.
+        """Return a response that adds the client to the readers of a group.
 
         Args:
-            group: the readers that get the same events.
-            on_open: sends the first event, with the state of the moment. It is called when the reader has been added.
-            key: what to attach to the reader.
+            group: the readers that receive the same events.
+            on_open: sends the first event, with the current state. It is called after the reader was added.
+            key: value to attach to the reader.
 
         Raises:
             TooManyStreams: the caller has MAX_STREAMS_EACH open, or the service has MAX_STREAMS.
@@ -83,7 +83,7 @@ class StreamRequest:
         principal = authentication.principal
         caller = client_key(self._request, context) if principal is None else principal.subject
         with context.sockets.slot(caller):
-            pass  # the stream is counted when it begins, because its response may not be sent
+            pass  # the stream is counted when it begins, because the response may never be sent
         streams = context.resource(EventStreams)
         authorization = None if authentication.token is None else (authentication, scope["portico.access"])
         reader = StreamReader(streams, group, key, caller=caller, authorization=authorization)

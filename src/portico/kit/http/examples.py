@@ -1,4 +1,4 @@
-"""Examples in the OpenAPI document: built from the schemas, whose fields may name theirs (`Field(examples=["LAMP-1"])`)."""
+"""Examples in the OpenAPI document, built from the schemas and from `Field(examples=["LAMP-1"])`."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 Json = Mapping[str, Any]
 
 _REFERENCE = "#/components/schemas/"
-_DEEPEST = 8  # nested objects and lists; a schema may contain itself
+_MAX_DEPTH = 8  # nested objects and lists; a schema may contain itself
 _IDENTIFIER = re.compile(r"\^([a-z]+_)\[0-9a-hjkmnp-tv-z\]\{26\}\$")
 _ULID = "01jd8m2v4x6z8q0s2t4w6y8a0b"
 _FORMATS = {
@@ -20,7 +20,7 @@ _FORMATS = {
 
 
 def add_examples(document: dict[str, Any]) -> None:
-    """Add an example to each JSON or form body of the document: requests, and responses below 300."""
+    """Add an example to each JSON or form body in the document: of requests, and of responses below 300."""
     schemas = document.get("components", {}).get("schemas", {})
     for operation in _operations(document):
         for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -46,8 +46,7 @@ class _Builder:
 
     Args:
         schemas: the named schemas of the document.
-        is_request: whether optional fields without an example of their own are left out. In responses those that may
-            be null are null.
+        is_request: whether optional fields without an example are left out. In responses, nullable ones are null.
     """
 
     def __init__(self, schemas: Json, *, is_request: bool) -> None:
@@ -88,7 +87,7 @@ class _Builder:
             for name, each in properties.items()
             if not self._is_request or name in required or self._has_examples(each)
         }
-        if depth >= _DEEPEST:
+        if depth >= _MAX_DEPTH:
             chosen = {name: each for name, each in chosen.items() if name in required}
         return {name: self.build(each, depth + 1) for name, each in chosen.items()}
 
@@ -97,13 +96,13 @@ class _Builder:
 
     def _array(self, schema: Json, depth: int) -> list[Any]:
         items = schema.get("items", {})
-        if not items or (depth >= _DEEPEST and not schema.get("minItems")):
+        if not items or (depth >= _MAX_DEPTH and not schema.get("minItems")):
             return []
         return [self.build(items, depth + 1)] * max(1, schema.get("minItems", 1))
 
 
 def _given(schema: Json) -> Any:
-    """Return the value that the schema itself names: an example, its only value, the first of several, the default."""
+    """Return a value that the schema contains: an example, the constant, the first enum value, or the default."""
     for key in ("examples", "enum"):
         if schema.get(key):
             return schema[key][0]

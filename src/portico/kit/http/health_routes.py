@@ -14,13 +14,13 @@ router = Router(tags=["health"], prefixed=False, description="Health and metrics
 
 @router.get("/health", quiet=True)
 async def alive(context: Context) -> dict[str, Any]:
-    """Report that this process is alive, and the state of the services that it calls as seen from here."""
+    """Report that this process is alive, and the state of the services that it calls as it sees them."""
     return apply_case(await context.health.alive(), context.system.case)
 
 
 @router.get("/health/ready", quiet=True)
 async def ready(context: Context, response: Response) -> dict[str, Any]:
-    """Report whether this service can take traffic: whether its own database responds. Other services do not count."""
+    """Report whether this service can take traffic: its own database must respond. Other services are ignored."""
     is_ready, answer = await context.health.ready()
     response.status_code = 200 if is_ready else 503
     return apply_case(answer, context.system.case)

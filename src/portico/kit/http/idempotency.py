@@ -1,9 +1,9 @@
 """Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a repeated request has one effect and one response.
 
-The first statement of the transaction claims the key, so that a repeat waits or replays the response before any rule
-can reject it. The last statement stores the response. An endpoint that calls other services cannot have an open
-transaction meanwhile: there the key is looked up first and claimed last, and the second of two concurrent requests is
-rolled back.
+The first statement of the transaction claims the key. A repeated request therefore waits, or gets the stored response,
+before any rule can reject it. The last statement stores the response. An endpoint that calls other services cannot keep
+a transaction open during the calls. For it, the key is looked up first and claimed last, and the second of two
+concurrent requests is rolled back.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class KeyInFlight(Conflict):
 
 
 class KeyTaken(KeyInFlight):
-    """A concurrent request has claimed the key since it was looked up. A further look finds its response."""
+    """A concurrent request has claimed the key since the look-up. Another look-up finds its response."""
 
     code = "idempotency_key_in_flight"
 
@@ -51,7 +51,7 @@ class KeyReused(Unprocessable):
 
 
 class AnsweredConcurrently(Exception):
-    """A concurrent request with the same key was answered first. This one must not be committed."""
+    """A concurrent request with the same key was committed first. This one must not be committed."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class AnsweredConcurrently(Exception):
 def anonymous_caller(request: Request, context: ServiceContext, body: bytes) -> str:
     """Return the scope of the key of a caller without a token: the client's address and the content of the request.
 
-    Nothing else tells such callers apart. Requests that differ in content never share a key (decision 0031).
+    Nothing else distinguishes such callers. Requests that differ in content never share a key (decision 0031).
     """
     return f"-\n{client_key(request, context)}\n{_digest(request, body)}"
 
@@ -112,7 +112,7 @@ class Claim:
         return self._stored_response(row)
 
     async def stored_answer(self, reader: Reader) -> Response | None:
-        """Return the stored response if the key was claimed before. Do not claim it. Raises KeyReused, KeyInFlight."""
+        """Return the stored response of a claimed key. Do not claim the key. Raises KeyReused, KeyInFlight."""
         found = await reader.rows(self._known())
         if not found or found[0].claimed_at < reader.now - self._ttl:
             return None
@@ -138,7 +138,7 @@ class Claim:
         return await insert_if_absent(work, idempotency_keys, values)
 
     async def claim_with_answer(self, work: GroupedUnitOfWork, response: Response) -> None:
-        """Claim the key and store the response at the commit, which raises KeyTaken if it was claimed meanwhile."""
+        """Claim the key and store the response at the commit, which raises KeyTaken after a concurrent claim."""
         row = {"key": self._key, "fingerprint": self._fingerprint, "claimed_at": work.now, **_stored(response)}
         work.defer_claim(idempotency_keys, row, _key_taken, first=True)
 
@@ -150,7 +150,7 @@ class Claim:
 
 
 def _stored(response: Response) -> dict[str, Any]:
-    """Return the columns that keep a response. Raises TypeError for a streamed response."""
+    """Return the columns that store a response. Raises TypeError for a streamed response."""
     if isinstance(response, StreamingResponse):
         raise TypeError("A streamed response cannot be stored. Declare the route with streams=True.")
     given = {name: combined_field(response.headers, name) for name in _STORED_HEADERS}

@@ -24,7 +24,7 @@ RESTARTING = 1012  # IANA registry of close codes: service restart
 SWITCHED = 101  # RFC 9110 section 15.2.2
 _CLIENT_CLOSED_REQUEST = 499
 _FORBIDDEN = 403
-_SEND_WITHIN = 20.0  # seconds that a client may take to read a message
+_SEND_WITHIN = 20.0  # time limit (seconds) for a client to read a message
 _MAX_REASON_LENGTH = 123  # maximum number of bytes in a close frame (RFC 6455 section 5.5)
 
 
@@ -53,14 +53,13 @@ class Handshake:
 
 
 class ClientGone(Exception):
-    """The client is gone, or reads too slowly."""
+    """The client has disconnected, or reads too slowly."""
 
 
 class LiveSocket:
     """Server side of one WebSocket.
 
-    Messages of the client are counted, limited in size and dropped: these streams only send. The ASGI server sends
-    pings.
+    The streams only send. Messages of the client are counted, limited in size and dropped. The ASGI server sends pings.
 
     Args:
         receive: ASGI receive.
@@ -85,12 +84,12 @@ class LiveSocket:
         self._closed = False
 
     async def begin(self) -> None:
-        """Wait for the handshake. Raises ClientGone if the client is gone."""
+        """Wait for the handshake. Raises ClientGone if the client has disconnected."""
         if (await self._receive())["type"] != "websocket.connect":
             raise ClientGone
 
     async def accept(self) -> None:
-        """Accept the connection. Problems raised before become ordinary HTTP responses."""
+        """Accept the connection. Problems raised before this call become ordinary HTTP responses."""
         self._within.reschedule(None)
         self.accepted = True
         await self._send_in_time({"type": "websocket.accept"})
@@ -117,10 +116,10 @@ class LiveSocket:
 
         Args:
             read: returns the row; None if it does not exist.
-            message_of: makes a message of the row.
+            message_of: converts the row to a message.
             changed: is set by changes of this process, see `ChangeNotifier.follow`.
-            poll: how often (seconds) the row is read if `changed` is not set, because of changes by other processes.
-            is_final: whether the row does not change any more.
+            poll: how often (seconds) the row is read to find changes of other processes.
+            is_final: returns whether the row cannot change any more.
         """
         sent = 0
         while (row := await read()) is not None:
@@ -133,7 +132,7 @@ class LiveSocket:
             changed.clear()
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Close the connection once. Does nothing before it is accepted."""
+        """Close the connection once. Do nothing before it is accepted."""
         if self._closed or not self.accepted:
             return
         self._closed = True
@@ -141,7 +140,7 @@ class LiveSocket:
         await self._send_in_time({"type": "websocket.close", "code": code, "reason": cut})
 
     async def drain(self) -> None:
-        """Read messages until the client leaves or exceeds a limit."""
+        """Read messages until the client disconnects or exceeds a limit."""
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":

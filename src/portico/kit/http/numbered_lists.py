@@ -1,4 +1,4 @@
-"""Lists of a system whose lists have numbered pages: endpoints that take a `Page` take a `NumberedPage` there."""
+"""Numbered pages for systems that use them: endpoints that take a `Page` take a `NumberedPage` there."""
 
 import inspect
 from dataclasses import replace

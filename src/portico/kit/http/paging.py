@@ -1,8 +1,10 @@
 """Lists: the page that a request selects, and the links and totals of the response.
 
-`Page` takes the parameters `skip`, `limit` and `cursor`; the response is an array with the headers `X-Total-Count` and `Link`
-(RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. The page of a cursor has no total.
-`NumberedPage` takes the parameters `page`, `size` and `cursor`; the response is an object, see `numbered_list`.
+`Page` takes the parameters `skip`, `limit` and `cursor`. The response is an array with the headers `X-Total-Count` and
+`Link` (RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. A page that a cursor
+selects has no total.
+
+`NumberedPage` takes the parameters `page`, `size` and `cursor`. The response is an object, see `numbered_list`.
 """
 
 from collections.abc import Sequence
@@ -34,12 +36,12 @@ class PageRequest(Window):
     response: Response
 
     def render(self, found: Slice[Any]) -> Any:
-        """Set the total and `Link` in the response's headers, and return what the response model renders: the rows."""
+        """Set the headers with the total and `Link`, and return the rows for the response model."""
         self.response.headers.update(self.headers(found))
         return found.rows
 
     def headers(self, found: Slice[Any]) -> dict[str, str]:
-        """Return the headers of the total and `Link`, for an endpoint that builds its own response."""
+        """Return the headers with the total and `Link`, for an endpoint that builds its own response."""
         return page_headers(found, self, self.request.url.path, self.request.url.query)
 
 
@@ -73,7 +75,7 @@ class NumberedPageRequest(Window):
     response: Response
 
     def render(self, found: Slice[Any]) -> "NumberedSlice":
-        """Set `Link` of the response, and return what a model of `numbered_list` renders."""
+        """Set the `Link` header, and return the value for a model of `numbered_list`."""
         self.response.headers["link"] = ", ".join(self._links(found))
         if found.total is None:
             raise ValueError("A numbered page shows its total: the list must be counted")
@@ -91,7 +93,7 @@ class NumberedPageRequest(Window):
 
 
 class PageNumbers(Schema):
-    """Where a numbered page is in its list."""
+    """Position of a numbered page in its list."""
 
     number: int = Field(description="Number of the page, from 0")
     size: int = Field(description="Maximum number of items on a page")

@@ -27,7 +27,7 @@ class FieldError(Schema):
 
 
 class ProblemRead(Schema):
-    """Common members of all problems. Each kind may add members of its own (RFC 9457 section 3.2)."""
+    """Common members of all problems. Each kind may add its own members (RFC 9457 section 3.2)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -94,7 +94,7 @@ def field_errors(faults: Sequence[Mapping[str, Any]], sent: Any, case: Case) -> 
 
 
 def _error_of(problem: Unprocessable, case: Case) -> dict[str, Any]:
-    """Return the field error of a problem that a rule raised, in the form of a validation error."""
+    """Return the field error of a problem that a rule raised, in the format of a validation error."""
     spelled = [to_camel(part) if case == "camel" and "_" in part else part for part in problem.location]
     return {"location": spelled, "message": problem.sentence(), "type": problem.code}
 
@@ -138,7 +138,7 @@ def problem_model(kind: type[Problem]) -> type[Schema]:
 
 
 def _as_sent(hint: Any) -> Any:
-    """Return the type of a value from the path, which may not have the form of an identifier."""
+    """Return the type of a value from the path, which may be a malformed identifier."""
     if not isinstance(hint, type):
         return hint
     if issubclass(hint, IntegerIdentifier):

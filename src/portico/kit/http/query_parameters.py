@@ -21,12 +21,12 @@ _SEQUENCES = (list, set, tuple, frozenset)
 
 
 class Queries:
-    """The query parameters that a route accepts: those of its endpoint, or any if a model of it allows extra fields.
+    """The query parameters that a route accepts: those of its endpoint, or any if a model allows extra fields.
 
     Args:
-        dependant: FastAPI's description of the route. In a camel-case system it accepts both cases from now on.
+        dependant: FastAPI's description of the route. In a camel-case system this changes it to accept both cases.
         case: case of the system's JSON.
-        also: a parameter that the kit itself reads.
+        also: an additional parameter, which the kit reads.
     """
 
     def __init__(self, dependant: Dependant, case: Case, *, also: str | None = None) -> None:
@@ -91,5 +91,6 @@ def _kinds(field: FieldInfo) -> Iterable[object]:
 def _spell_both_ways(dependant: Dependant) -> None:
     for name, field in query_fields(dependant):
         camel = to_camel(name)
-        if camel != name and field.validation_alias in (None, name):  # otherwise another app of this service did it
+        # If the alias differs, another app of this service has already changed it.
+        if camel != name and field.validation_alias in (None, name):
             field.validation_alias = AliasChoices(camel, name)

@@ -18,7 +18,7 @@ _MAX_FIELDS = 64
 class BoundedRequest(Request):
     """A request that reads at most `limit` bytes of body. Its JSON has no NUL, lone surrogate, NaN or excessive depth.
 
-    Databases reject values that Python's own parser accepts, which would result in a 500.
+    Databases reject some values that Python's own parser accepts. Those would result in a 500.
     """
 
     def __init__(self, scope: Scope, receive: Receive, *, limit: int) -> None:
@@ -52,7 +52,7 @@ class BoundedRequest(Request):
             yield chunk
 
     async def _receive_body(self) -> bytes:
-        """Receive the whole body, which mostly is one message. Starlette's generators cost four times as much."""
+        """Receive the whole body, usually one message. Starlette's generators cost four times as much."""
         self._check_declared()
         parts: list[bytes] = []
         size = 0
@@ -73,7 +73,7 @@ class BoundedRequest(Request):
             raise ContentTooLarge(limit=self._limit)
 
     def _check(self, chunk: bytes, size: int) -> int:
-        """Check a part of the body that follows `size` bytes, and return the size with it."""
+        """Check the next part of the body after `size` bytes, and return the new size."""
         if chunk and not size:
             check_content_encoding(combined_field(self.headers, "content-encoding"))
         if size + len(chunk) > self._limit:
@@ -86,7 +86,7 @@ class BoundedRequest(Request):
     async def read_json(self) -> None:
         """Read and parse the body, if there is one. Raises BadRequest, ContentTooLarge.
 
-        Call it before FastAPI reads the body, because FastAPI turns every error while reading into a plain 400.
+        Call this before FastAPI reads the body, because FastAPI converts every error while reading to a plain 400.
         """
         if body := await self.body():
             self._parsed = parse_json(body)
@@ -111,7 +111,7 @@ class BoundedRequest(Request):
 
 
 def combined_field(headers: Headers, name: str) -> str | None:
-    """Return a header field whose value is a list. Its lines are joined (RFC 9110 section 5.3); None if it is absent."""
+    """Return a list header field with its lines joined (RFC 9110 section 5.3); None if it is absent."""
     lines = headers.getlist(name)
     return ", ".join(lines) if lines else None
 

@@ -1,4 +1,4 @@
-"""Receiving of request bodies within limits of speed and number. The gateway and every service use it."""
+"""Receive request bodies within limits of speed and number. The gateway and every service use this."""
 
 import asyncio
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class BodyTooSlow(Problem):
 
 
 class TooManyBodies(TooManyAtOnce):
-    """A client is sending its share of bodies. The rest of this one is not read."""
+    """A client already sends as many bodies as it may. The rest of this body is not read."""
 
     detail = "Too many requests are waiting for their bodies. Retry in {retry_after:.0f} seconds."
 
@@ -41,56 +41,56 @@ class TooManyBodies(TooManyAtOnce):
 
 
 @dataclass(frozen=True, slots=True)
-class BodyPace:
-    """How long a client may take to send a body: `grace` seconds, and one more for each `min_rate` bytes received."""
+class BodyRateLimit:
+    """Time limit for a client to send a body: `grace` seconds, plus one second per `min_rate` bytes received."""
 
     grace: float = 10.0
     min_rate: int = 512
 
     def seconds_for(self, size: int) -> float:
-        """Return how long (seconds) may be waited in total for the next part, after `size` bytes."""
+        """Return the total time limit (seconds) for the next part after `size` bytes."""
         return self.grace + size / self.min_rate
 
 
-class BodyIntake:
-    """Request bodies that are being received.
+class BodyLimits:
+    """Limits of the request bodies that are being received.
 
     Args:
-        pace: how slowly a body may arrive.
+        rate: minimum rate at which a body must arrive.
         waiting: requests that wait for the next part of their body, by client.
     """
 
-    def __init__(self, pace: BodyPace, waiting: Shares) -> None:
-        self.pace = pace
+    def __init__(self, rate: BodyRateLimit, waiting: Shares) -> None:
+        self.rate = rate
         self.waiting = waiting
 
     @classmethod
-    def of(cls, settings: Settings, *, margin: float = _SERVICE_MARGIN) -> "BodyIntake":
-        """Return the intake of a service; with a margin of 0, that of the gateway."""
+    def of(cls, settings: Settings, *, margin: float = _SERVICE_MARGIN) -> "BodyLimits":
+        """Return the limits of a service. With a margin of 0, they are those of the gateway."""
         limit = settings.max_requests
         waiting = Shares(limit, share_of(limit, settings.max_client_share), full=TooManyBodies, exceeded=TooManyBodies)
-        return cls(BodyPace(settings.body_grace + margin, settings.body_min_rate), waiting)
+        return cls(BodyRateLimit(settings.body_grace + margin, settings.body_min_rate), waiting)
 
 
 class BodyReceiver:
-    """ASGI `receive` that limits the time that its caller waits for a request body. Time spent elsewhere does not count.
+    """ASGI `receive` that limits the time that the caller waits for a request body. Other time does not count.
 
     Args:
         receive: the server's `receive`.
-        intake: the limits.
-        client: returns the client, as it is counted; called if the body is read.
-        places: counts the requests in progress. This one gives its place back while it waits.
+        limits: the limits.
+        client: returns the key by which the client is counted; called if the body is read.
+        slots: counts the requests in progress. This request releases its slot while it waits.
     """
 
-    __slots__ = ("_client", "_complete", "_find_client", "_intake", "_places", "_receive", "_size", "_waited")
+    __slots__ = ("_client", "_complete", "_find_client", "_limits", "_receive", "_size", "_slots", "_waited")
 
     def __init__(
-        self, receive: Receive, intake: BodyIntake, client: Callable[[], str], places: Shares | None = None
+        self, receive: Receive, limits: BodyLimits, client: Callable[[], str], slots: Shares | None = None
     ) -> None:
         self._receive = receive
-        self._intake = intake
+        self._limits = limits
         self._find_client = client
-        self._places = places
+        self._slots = slots
         self._client: str | None = None
         self._complete = False
         self._size = 0
@@ -107,31 +107,31 @@ class BodyReceiver:
         return message
 
     async def _wait(self, begun: Begun[Message]) -> Message:
-        """Wait for the next message. The request's place is free for others meanwhile."""
+        """Wait for the next message. Other requests can use this request's slot meanwhile."""
         client = self._client
         if client is None:
             client = self._client = self._find_client()
         try:
-            self._intake.waiting.take(client)
+            self._limits.waiting.take(client)
         except TooManyBodies:
             begun.close()
             raise
-        if self._places is not None:
-            self._places.release(client)
+        if self._slots is not None:
+            self._slots.release(client)
         try:
             return await self._in_time(begun)
         finally:
-            if self._places is not None:
-                self._places.resume(client)
-            self._intake.waiting.release(client)
+            if self._slots is not None:
+                self._slots.resume(client)
+            self._limits.waiting.release(client)
 
     async def _in_time(self, begun: Begun[Message]) -> Message:
-        pace, loop = self._intake.pace, asyncio.get_running_loop()
+        rate, loop = self._limits.rate, asyncio.get_running_loop()
         since = loop.time()
         try:
-            async with asyncio.timeout(pace.seconds_for(self._size) - self._waited):
+            async with asyncio.timeout(rate.seconds_for(self._size) - self._waited):
                 return await begun
         except TimeoutError:
-            raise BodyTooSlow(grace=pace.grace, min_rate=pace.min_rate) from None
+            raise BodyTooSlow(grace=rate.grace, min_rate=rate.min_rate) from None
         finally:
             self._waited += loop.time() - since

@@ -28,8 +28,8 @@ async def cached_response(
 ) -> Response:
     """Return the cached response to `request`, or else the one that `make` returns.
 
-    A response with status 200 is cached for `seconds`. One of several concurrent requests calls `make`. If it fails
-    (for example at a short deadline), the others call `make` themselves.
+    A response with status 200 is cached for `seconds`. Of several concurrent requests, one calls `make`. If it fails,
+    for example because of a short deadline, each of the others calls `make`.
     """
     mine = False
 

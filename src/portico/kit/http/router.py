@@ -16,7 +16,7 @@ from portico.kit.foundation.problems import Problem
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 WEBSOCKET = "WEBSOCKET"
-"""Stands for the method of a route that opens a WebSocket (RFC 6455)."""
+"""Method of a route that opens a WebSocket (RFC 6455)."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
@@ -32,15 +32,15 @@ class RouteOptions(TypedDict, total=False):
         rate: name of a stricter rate limit at the gateway ("sign_in").
         timeout: time limit (seconds), if it differs from the service's own.
         body_limit: maximum size (bytes) of a body, if it differs from the service's own.
-        stores_answer: whether the response is stored for an Idempotency-Key; never for responses with tokens.
-        calls_services: whether the endpoint calls other services before its transaction begins. Its key is then claimed
-            last instead of first.
-        grouped: whether requests of the same moment are committed in one transaction. Only those that merely insert and
-            publish are; see `GroupedUnitOfWork`. Its key is claimed last.
+        stores_response: whether the response is stored for an Idempotency-Key; never for responses with tokens.
+        calls_services: whether the endpoint calls other services before its transaction begins. Its Idempotency-Key is
+            then claimed last instead of first.
+        grouped: whether concurrent requests may be committed in one transaction. This works for requests that only
+            insert and publish, see `GroupedUnitOfWork`. Their Idempotency-Key is claimed last.
         accepts_forms: whether a form with the same members is accepted.
         streams: whether the response is a stream (server-sent events): no time limit, and a one-time ticket in the
             query is accepted like a token.
-        quiet: whether programs call it every few seconds; only responses with 4xx are logged, and a request without a
+        quiet: whether programs poll it every few seconds. Only responses with 4xx are logged, and a request without a
             caller's trace is not traced.
         cache: tag of the cached response to a public GET. The response is cached until the tag is invalidated.
         oauth_errors: whether errors are OAuth error responses (RFC 6749 section 5.2) instead of problems.
@@ -55,7 +55,7 @@ class RouteOptions(TypedDict, total=False):
     rate: str | None
     timeout: float | None
     body_limit: int | None
-    stores_answer: bool
+    stores_response: bool
     calls_services: bool
     grouped: bool
     accepts_forms: bool
@@ -84,7 +84,7 @@ class Route:
     rate: str | None = None
     timeout: float | None = None
     body_limit: int | None = None
-    stores_answer: bool = True
+    stores_response: bool = True
     calls_services: bool = False
     grouped: bool = False
     accepts_forms: bool = False
@@ -100,14 +100,14 @@ class Route:
     def __post_init__(self) -> None:
         if self.cache is not None and (self.method != "GET" or self.access.kind not in {"public", "public_read"}):
             raise TypeError(f"{self.method} {self.path}: only responses to a public GET can be cached. Remove cache=.")
-        if self.keeps_answers and not self.calls_services and _takes_calls(self.endpoint):
+        if self.supports_idempotency_key and not self.calls_services and _takes_calls(self.endpoint):
             raise TypeError(
-                f"{self.method} {self.path}: {self.endpoint.__name__} calls other services, which is refused while an "
-                "Idempotency-Key is being claimed. Add calls_services=True, or stores_answer=False."
+                f"{self.method} {self.path}: {self.endpoint.__name__} calls other services, which is not allowed while an "
+                "Idempotency-Key is being claimed. Add calls_services=True, or stores_response=False."
             )
 
-    def served(self, *, public_reads: bool) -> "Route":
-        """Return the route as it is served with this value of `PUBLIC_READS`."""
+    def with_public_reads(self, *, public_reads: bool) -> "Route":
+        """Return the route with the access that follows from this value of `PUBLIC_READS`."""
         access = self.access.resolved(public_reads=public_reads)
         return self if access is self.access else replace(self, access=access)
 
@@ -117,9 +117,9 @@ class Route:
         return self.method != WEBSOCKET and bool(self.framework.get("include_in_schema", True))
 
     @property
-    def keeps_answers(self) -> bool:
+    def supports_idempotency_key(self) -> bool:
         """Whether the route supports an Idempotency-Key."""
-        return self.method == "POST" and self.stores_answer and not self.streams
+        return self.method == "POST" and self.stores_response and not self.streams
 
 
 class Router:
@@ -129,8 +129,8 @@ class Router:
         prefix: path prefix of the routes.
         tags: tags of the operations in the OpenAPI document.
         prefixed: whether the system's prefix (`/api`) is added; False for paths such as `/.well-known/…`.
-        description: describes the tags in the OpenAPI document.
-        supplementary: whether the document of the system lists the tags after all others.
+        description: description of the tags in the OpenAPI document.
+        supplementary: whether the system's OpenAPI document lists the tags last.
     """
 
     def __init__(
@@ -170,14 +170,14 @@ class Router:
         return self._route("DELETE", path, options)
 
     def add(self, method: str, path: str, endpoint: Callable[..., Any], **options: Unpack[RouteOptions]) -> None:
-        """Declare an endpoint that is made by a program."""
+        """Declare a generated endpoint."""
         self._route(method, path, options)(endpoint)
 
     def websocket(self, path: str, *, errors: Sequence[type[Problem]] = ()) -> Callable[[Endpoint], Endpoint]:
         """Declare a WebSocket. Its endpoint takes a `Socket`, accepts it and sends messages.
 
-        Problems raised before it is accepted are ordinary HTTP responses. A ticket in the query is accepted like a
-        token.
+        Problems raised before the endpoint accepts become ordinary HTTP responses. A ticket in the query is accepted
+        like a token.
         """
         return self._route(WEBSOCKET, path, {"errors": errors, "streams": True})
 
@@ -215,7 +215,7 @@ class RouteDeclaration:
 
     @property
     def safe(self) -> bool:
-        """Whether the method is safe, so that repeating it changes nothing (RFC 9110 section 9.2.1)."""
+        """Whether the method is safe: it only reads (RFC 9110 section 9.2.1)."""
         return self.method in SAFE_METHODS
 
 

@@ -1,9 +1,9 @@
-"""Endpoints that return rows: the route renders them by its `response_model` and sets the headers that follow from them.
+"""Endpoints that return rows: the route renders them by its `response_model` and sets their headers.
 
 An endpoint declares `response_model=LoanRead` and returns a `Loan`. FastAPI reads the model's fields from the row's
-attributes. The ETag is the row's `revision`. A row whose response also shows other rows has a second number,
-`related_revision`, which increases when those change. A `Slice` of rows becomes what the requested page makes of it: a JSON
-array, or an object with the page's numbers.
+attributes. The ETag is the row's `revision`. If the response also contains data of other rows, the row has a second
+number, `related_revision`, which increases when those change. A `Slice` of rows is rendered by the requested page: as a
+JSON array, or as an object with the page's numbers.
 """
 
 import inspect
@@ -26,7 +26,7 @@ Endpoint = Callable[..., Any]
 
 
 def rendering_rows(endpoint: Endpoint) -> Endpoint:
-    """Return `endpoint` as FastAPI calls it: with the request, so that what it returns can set response headers."""
+    """Return `endpoint` with the request as a parameter, so that response headers can be set from its result."""
     signature = inspect.signature(endpoint, eval_str=True)
     own_name = next((name for name, each in signature.parameters.items() if each.annotation is Request), None)
     name = own_name or _REQUEST
@@ -44,7 +44,7 @@ def rendering_rows(endpoint: Endpoint) -> Endpoint:
 
 
 def _prepare(request: Request, result: Any) -> Any:
-    """Return what FastAPI renders: a row, or the page of the rows in a slice."""
+    """Return the value for FastAPI to render: a row, or the page of a slice."""
     request.scope[_RETURNED_ROW] = result if is_revised(result) else None
     if not isinstance(result, Slice):
         return result
@@ -55,16 +55,16 @@ def _prepare(request: Request, result: Any) -> Any:
 
 
 def set_etag(request: Request, response: Response) -> None:
-    """Set the ETag of a successful response: that of the returned row.
+    """Set the ETag of the returned row on a successful response.
 
-    Call it after the last flush, since the flush increments the revision.
+    Call this after the last flush, because a flush increments the revision.
     """
     if (row := request.scope.get(_RETURNED_ROW)) is not None:
         response.headers["etag"] = entity_tag(row, getattr(row, "related_revision", 0))
 
 
 def returns_revised_row(endpoint: Endpoint) -> bool:
-    """Whether the return annotation of `endpoint` names a class with a `revision`, so that responses have an ETag."""
+    """Return whether `endpoint` is annotated to return a class with a `revision`, so that responses have an ETag."""
     hints: Mapping[str, Any] = get_type_hints(inspect.unwrap(endpoint))
     annotation = hints.get("return")
     members = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)

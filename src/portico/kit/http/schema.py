@@ -52,7 +52,7 @@ class Schema(BaseModel):
 
     @classmethod
     def of(cls, source: Any) -> Self:
-        """Return the model of a row or another object, by its attributes."""
+        """Return the model for a row or another object, from its attributes."""
         return cls.model_validate(source)
 
     @classmethod
@@ -88,7 +88,7 @@ def rfc3339(value: datetime) -> str:
 
 def _text_only(value: Any) -> Any:
     if (isinstance(value, str) and "T" in value.upper()) or isinstance(value, datetime):
-        return value  # pydantic alone would read 5 and "5" as seconds since 1970
+        return value  # Pydantic would accept 5 and "5" as seconds since 1970
     raise ValueError("Input should be a time such as 2026-01-31T12:00:00Z")
 
 

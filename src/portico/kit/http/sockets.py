@@ -1,4 +1,4 @@
-"""WebSocket routes: authorization and problems as for other routes, and closing when the caller loses access."""
+"""WebSocket routes: authorization and problems as in other routes; they close when the caller loses access."""
 
 import asyncio
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ _SERVER_ERROR = 500
 
 
 class OriginRefused(Forbidden):
-    """A page of another site would otherwise receive the stream with the rights of its visitor."""
+    """The origin is not allowed. Otherwise a page of another site could read the stream with its visitor's rights."""
 
     detail = "Pages of {origin} may not open this WebSocket. Add the origin to CORS_ORIGINS to allow it."
 
@@ -96,7 +96,7 @@ class SocketRoute(APIWebSocketRoute):
                 await self._run_endpoint(connection, socket)
 
     async def _run_endpoint(self, connection: WebSocket, socket: LiveSocket) -> None:
-        """Run the endpoint until it returns, the client leaves, the service stops or the caller loses access."""
+        """Run the endpoint until it returns, the client disconnects, the service stops or the caller loses access."""
         async with resolved(connection, self.dependant) as values:
             await self._run_until_first_end(connection, socket, values)
 
@@ -125,7 +125,7 @@ class SocketRoute(APIWebSocketRoute):
         await socket.close(RESTARTING, "the service stops")
 
     async def _recheck_access(self, authentication: Authentication, socket: LiveSocket) -> None:
-        """Re-check the caller's access at intervals, because tokens expire and sessions are revoked."""
+        """Check the caller's access again at intervals, because tokens expire and sessions are revoked."""
         while True:
             await asyncio.sleep(self._context.settings.stream_recheck)
             try:
@@ -137,7 +137,7 @@ class SocketRoute(APIWebSocketRoute):
                 return
 
     def _check_origin(self, connection: WebSocket) -> None:
-        """Raise OriginRefused for a page of another site, because WebSockets have no CORS (RFC 6455 section 10.2)."""
+        """Raise OriginRefused for a page of another site. WebSockets have no CORS (RFC 6455 section 10.2)."""
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins:
             return
@@ -147,7 +147,7 @@ class SocketRoute(APIWebSocketRoute):
         raise OriginRefused(origin=origin[:255])
 
     async def _end_with_error(self, scope: Scope, socket: LiveSocket, error: Exception, send: Send) -> None:
-        """End a connection after `error`, with an ordinary response if it was not accepted yet."""
+        """End a connection after `error`. If it was not accepted yet, send an ordinary response."""
         if isinstance(error, ClientGone):
             return
         problem, errors = self._errors.problem_of(HTTPConnection(scope), error)
@@ -161,7 +161,7 @@ class SocketRoute(APIWebSocketRoute):
 async def refuse_handshake(
     scope: Scope, send: Send, problem: Problem, *, case: Any = "snake", errors: list[dict[str, Any]] | None = None
 ) -> None:
-    """Answer a handshake with a problem if the server supports it, otherwise with a plain 403."""
+    """Respond to a handshake with a problem if the server supports that, otherwise with a plain 403."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": REFUSED, "reason": problem.code})
         return

@@ -1,4 +1,4 @@
-"""Connections of event streams: taken from the server where it allows that, otherwise served by the request's task."""
+"""Connections of event streams: taken over from the server if it allows that, else served by the request's task."""
 
 import asyncio
 from collections import deque
@@ -8,37 +8,40 @@ from starlette.types import Receive, Send
 
 from portico.kit.foundation.stream_connection import HandsOver, StreamConnection, StreamSource
 
-HANDING_OVER: Final = "portico.handing_over"
-"""Key of `http.response.start`: the response wants the connection. The service's middleware removes it."""
+CONNECTION_HANDOVER: Final = "portico.connection_handover"
+"""Key of `http.response.start` for a response that takes over the connection. The service's middleware removes it."""
 
 
-class HandingOver(StreamSource, Protocol):
-    """A response that wants its connection."""
+class ConnectionHandover(StreamSource, Protocol):
+    """A response that takes over its connection."""
 
     def take(self, connection: StreamConnection | None) -> bool:
-        """Take the connection, or None if the server keeps it. Return whether the response is complete for the server."""
+        """Take over the connection; None if the server keeps it. Return whether the server's response is complete."""
 
 
 def hand_over(send: Send, source: StreamSource) -> StreamConnection | None:
-    """Return the connection of a response that has begun, from now on written by `source`; None if the server keeps it.
+    """Hand over the connection of a begun response to `source`, which writes to it from now on.
 
     Args:
         send: the server's own ASGI send.
-        source: what writes the body.
+        source: the writer of the body.
+
+    Returns:
+        The connection; None if the server keeps it.
     """
     owner: Any = getattr(send, "__self__", None)
     if isinstance(owner, HandsOver):
         return owner.hand_over(source)
-    from portico.kit._compat.uvicorn_streams import detach  # slow to import; commands declare services, and serve none
+    from portico.kit._compat.uvicorn_streams import detach  # slow to import, and commands do not need it
 
     return detach(send, source)
 
 
 class TaskConnection:
-    """A connection that the server keeps: the request's task sends what is written, until the stream ends.
+    """A connection that the server keeps: the request's task sends the written data until the stream ends.
 
     Args:
-        source: what writes the body.
+        source: the writer of the body.
     """
 
     def __init__(self, source: StreamSource) -> None:
@@ -64,13 +67,13 @@ class TaskConnection:
         self._within.reschedule(asyncio.get_running_loop().time())
 
     async def serve(self, receive: Receive, send: Send) -> None:
-        """Send what is written until the stream ends or the client leaves."""
+        """Send the written data until the stream ends or the client disconnects."""
         watcher = asyncio.create_task(self._watch(receive), name="client of an event stream")
         try:
             async with self._within:
                 await self._send_all(send)
         except (TimeoutError, OSError):
-            pass  # aborted, or the client has left
+            pass  # aborted, or the client has disconnected
         finally:
             watcher.cancel()
             self._ended = True

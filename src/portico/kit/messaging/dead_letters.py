@@ -74,7 +74,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """A filter for dead letters: those that match all given fields. The default matches all.
+    """Filter for dead letters. It selects those that match all given fields; the default selects all.
 
     Args:
         numbers: their numbers within the service.

@@ -43,7 +43,7 @@ _REPUBLISHED_COLUMNS = ("event_id", "type", "aggregate", "body", "occurred_at")
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """A filter for events: those that match all given fields. The default matches all.
+    """Filter for events. It selects those that match all given fields; the default selects all.
 
     Args:
         event_ids: their ids.

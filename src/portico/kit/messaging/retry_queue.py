@@ -137,7 +137,7 @@ class RetryQueue:
         return sum(self._unroutable.values())
 
     async def add(self, failed: FailedEvent, error: Exception) -> None:
-        """Queue an event that failed with `error` for a retry, unless it was handled meanwhile or is queued already."""
+        """Queue an event that failed with `error` for a retry, unless it is already handled or queued."""
         failed = self._with_state(failed)
         async with self._context.transaction() as work:
             same = (inbox.c.consumer == failed.consumer, inbox.c.event_id == failed.event_id)
@@ -166,7 +166,7 @@ class RetryQueue:
         await self._wake_next(work, failed)
 
     async def remove_now(self, failed: FailedEvent) -> None:
-        """Remove an event in a transaction of its own."""
+        """Remove an event in a separate transaction."""
         async with self._context.transaction() as work:
             await self.remove(work, failed)
 

@@ -21,7 +21,7 @@ from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.foreground import Foreground
 from portico.kit.foundation.shares import Shares
 from portico.kit.http.live import TooManyStreams
-from portico.kit.http.request_body import BodyIntake
+from portico.kit.http.request_body import BodyLimits
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.consumer import Consumer
 from portico.kit.messaging.event import Event
@@ -48,9 +48,9 @@ class NotDeclared(LookupError):
 class ServiceRuntime:
     """One service in this process. `name` is its name in the system.
 
-    `stopping` is set when the process has to stop; endless work, such as an event stream, must end then. `broadcasts`
-    are the event subscriptions of the whole process. `committed_events` is set when this process has committed events,
-    to wake the relay.
+    `stopping` is set when the process must stop. Endless work, such as an event stream, must end then. `broadcasts` are
+    the event subscriptions of the whole process. `committed_events` is set when this process has committed events, and
+    wakes the relay.
     """
 
     service: Service
@@ -75,14 +75,14 @@ class ServiceRuntime:
     resources: dict[type[Any], object] = field(default_factory=dict)
     _groups: dict[CacheTag, CacheGroup] = field(default_factory=dict)
     _sockets: Shares | None = None
-    bodies: BodyIntake = field(init=False)
+    bodies: BodyLimits = field(init=False)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _verifier: TokenVerifier | None = None
     committed_events: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.system = self.declaration.info
-        self.bodies = BodyIntake.of(self.settings)
+        self.bodies = BodyLimits.of(self.settings)
         self._outbox = Outbox(
             f"/{self.system.name}/{self.name}",
             self.service.publishes,
@@ -96,7 +96,7 @@ class ServiceRuntime:
 
     @property
     def sockets(self) -> Shares:
-        """The open WebSockets and event streams, for the limits on their number."""
+        """The open WebSockets and event streams, counted to limit their number."""
         if self._sockets is None:
             limit, each = self.settings.max_streams, self.settings.max_streams_each
             self._sockets = sockets = Shares(limit, each, full=TooManyStreams, exceeded=TooManyStreams)
@@ -129,7 +129,7 @@ class ServiceRuntime:
 
     @property
     def openers(self) -> Mapping[type[Any], OpenResource]:
-        """What opens the resources that the service declares, and the commit group that its routes need."""
+        """The functions that open the service's declared resources, and the commit group if its routes need one."""
         if not any(route.grouped for router in self.service.routers for route in router.routes):
             return self.service.resources
         return {CommitGroup: self._open_commit_group, **self.service.resources}
@@ -144,7 +144,7 @@ class ServiceRuntime:
         return GroupedUnitOfWork(self.database, self.clock, group, invalidate=self._invalidate, events=self._outbox)
 
     def stop(self) -> None:
-        """Begin to stop: reject new work and end event streams; requests in flight continue."""
+        """Begin to stop: reject new work and end event streams. Requests in flight continue."""
         self.health.stopping = True
         self.stopping.set()
 
@@ -179,7 +179,7 @@ class ServiceRuntime:
         trace: TraceContext | None = None,
         request_id: str | None = None,
     ) -> Calls:
-        """Return calls to other services, authenticated as this service. The arguments are those of `Calls`."""
+        """Return calls to other services, authenticated as this service. See `Calls` for the arguments."""
         return Calls(
             self.channel,
             identity=self.identity,
@@ -219,7 +219,7 @@ class ServiceRuntime:
         return cast("T", self.resources[kind])
 
     def settings_of(self, kind: type[S]) -> S:
-        """Return the service's own settings, or further ones of the same environment. Raises SettingsError."""
+        """Return the service's own settings, or other settings from the same environment. Raises SettingsError."""
         if isinstance(self.own_settings, kind):
             return self.own_settings
         return self.environment.read(kind)

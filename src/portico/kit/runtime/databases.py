@@ -1,4 +1,4 @@
-"""Opening of a service's database, with errors that say what to do."""
+"""Open a service's database, with errors that say what to do."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""Host: provides services with their resources and runs one or more of them in this process.
+"""Host: opens the resources of services and runs one or more services in this process.
 
 `async with Host(…)` opens everything, and closes it in reverse order.
 """
@@ -35,11 +35,11 @@ from portico.kit.messaging.consumer import event_types
 from portico.kit.messaging.runtime import MessagingRuntime
 from portico.kit.runtime.context import ServiceRuntime, layout_of
 from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
+from portico.kit.runtime.declaration_check import check_declarations
 from portico.kit.runtime.kit_jobs import KIT_JOBS
 from portico.kit.runtime.serving import local_address
 from portico.kit.runtime.shutdown import ShutdownStack
 from portico.kit.runtime.system import Placement, System
-from portico.kit.runtime.undeclared import check_declarations
 from portico.kit.sagas.runner import SagaRunner
 from portico.kit.settings import (
     Environment,
@@ -59,7 +59,7 @@ from portico.kit.telemetry.traces import Tracing
 
 logger = get_logger(__name__)
 
-_CANCEL_TIMEOUT = 10.0  # seconds that cancelled work has to end
+_CANCEL_TIMEOUT = 10.0  # seconds within which cancelled work must end
 _CANCEL_ATTEMPTS = 10
 
 Migrating = Literal["upgrade", "require"]
@@ -77,7 +77,7 @@ class Host:
     Args:
         system: the system.
         environment: source of the settings.
-        verifier_of: creates the verifier that all services without one of their own share; the argument is one of them.
+        verifier_of: creates the verifier that all services without their own share; the argument is one of them.
         only: names of the services to run; None runs all.
         background: whether jobs, sagas, verifiers and messaging run; False for short commands.
         jobs: whether scheduled jobs run too; False for tests.
@@ -113,7 +113,7 @@ class Host:
         self.broadcasts = Broadcasts()
         self.warnings: list[str] = []
         self.verifier: TokenVerifier | None = None
-        """The verifier that the services of this process share; None if each brings its own."""
+        """The verifier that the services of this process share; None if each has its own."""
         self._own: dict[str, ServiceSettings] = {}
         self._verifier_of = verifier_of
         self._background = background
@@ -158,7 +158,7 @@ class Host:
         self.warnings = check_server_passwords(self.settings, *own.values())
 
     def stop(self) -> None:
-        """Begin to stop, before the servers do: services are not ready any more, and event streams end."""
+        """Begin to stop, before the servers stop: services become unready, and event streams end."""
         for context in self.contexts.values():
             context.stop()
 
@@ -182,7 +182,7 @@ class Host:
             return
         broker_context = self._open_broker(self.settings, self.system.name)
         if not any(each.service.publishes or each.service.consumers for each in self.placements):
-            # Only publishers and consumers need the embedded broker's file. This process may have no disk for it.
+            # Only publishers and consumers need the embedded broker's file. Other processes may have no disk for it.
             if names_broker(self.settings):
                 self._run_in_background(self._receive_broadcasts(broker_context), "broadcasts")
             return
@@ -251,7 +251,7 @@ class Host:
         )
 
     def _verifier_for(self, context: ServiceRuntime) -> TokenVerifier:
-        """Return the service's own verifier, or the shared one: keys and revocations are the same for all."""
+        """Return the service's own verifier, or the shared one, because keys and revocations are the same for all."""
         if context.service.verifier is not None:
             return context.service.verifier(context)
         if self.verifier is None:
@@ -276,7 +276,7 @@ class Host:
         return RetryingChannel(RoutingChannel(self.apps, local, remote))
 
     def identity(self, name: str) -> ServiceIdentity:
-        """Return the identity of a service or the gateway for calls in its own name. It is closed with the host."""
+        """Return the identity of a service or the gateway for its own calls. It is closed with the host."""
         secret = secrets_for(self.settings, *self._own.values(), needs=["service_secret"]).service_secret
         identity = ServiceIdentity(
             self.channel, name=name, secret=secret.get_secret_value(), layout=layout_of(self.system)
@@ -335,7 +335,7 @@ def address_of(placement: Placement, settings: Settings) -> str:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel `task` until it ends, because before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
+    """Cancel `task` repeatedly until it ends. Before Python 3.12, `asyncio.wait_for` may swallow a cancellation."""
     with suppress(asyncio.CancelledError):
         for _ in range(_CANCEL_ATTEMPTS):
             task.cancel()

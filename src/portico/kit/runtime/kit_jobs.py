@@ -1,4 +1,4 @@
-"""Jobs that the kit runs in every service: retention of its own tables."""
+"""Jobs that the kit runs in every service: retention of the kit's tables."""
 
 from datetime import timedelta
 

@@ -29,22 +29,22 @@ class Service:
     """A service: `service = Service(name="loans", summary=…, routers=[api.router], tables=models.Table.metadata)`.
 
     Args:
-        name: name of the service, unless its system gives it another, and of its package.
+        name: name of the service and its package. A system may give the service another name.
         summary: one line, for documents and lists.
-        module: its package, `__name__`. The migrations are in the package's folder.
+        module: its package, `__name__`. The package's folder contains the migrations.
         routers: HTTP endpoints.
         jobs: scheduled work.
-        background: work that runs in each process as long as the service does: called once, cancelled at the end.
+        background: work that runs in each process while the service runs: called once, cancelled at the end.
         publishes: events that it publishes.
         consumers: handlers of events.
         sagas: long transactions.
         tables: metadata of its tables.
-        settings: class of its own settings.
-        resources: objects that live as long as the service, by type; opened in order, closed in reverse.
+        settings: class of the service's own settings.
+        resources: objects with the lifetime of the service, by type; opened in order, closed in reverse.
         verifier: creates its token verifier, for the service that issues tokens.
         calls: names of the services that it calls.
         optional_calls: names of services that it calls in systems that have them.
-        secrets: secrets of the system that it receives. A service that encrypts nothing does not need SECRET_KEY.
+        secrets: secrets of the system that it receives. Only a service that encrypts data needs SECRET_KEY.
     """
 
     name: str

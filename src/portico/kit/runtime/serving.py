@@ -1,6 +1,6 @@
-"""Serving of ASGI apps on ports: several uvicorn servers in one event loop that start and stop together.
+"""Serve ASGI apps on ports: several uvicorn servers in one event loop start and stop together.
 
-A stock uvicorn server handles the process's signals, exits with 143, blocks on open event streams, and raises
+An unmodified uvicorn server handles the process's signals, exits with 143, blocks on open event streams, and raises
 SystemExit if its port is in use. Here the process handles signals, and every socket is bound before any server starts.
 """
 
@@ -56,8 +56,8 @@ class ConnectionLimits:
         each: maximum number per client address; further connections are closed with 429.
         exempt: networks of proxies, whose connections are not counted per address.
         proxies: networks whose connections begin with a header of the PROXY protocol.
-        unread_seconds: how long a client may read nothing of a response before its connection is aborted.
-        head_seconds: how long the head of a request may take.
+        unread_seconds: how long a client may stop reading a response before its connection is aborted.
+        head_seconds: time limit for the head of a request.
     """
 
     total: int = 10_000
@@ -111,7 +111,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def bind_all(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
-    """Bind a listening socket for each name: all of them or none.
+    """Bind a listening socket for each name. Bind all of them or none.
 
     Raises:
         PortTaken: another process listens on one of the ports.
@@ -129,7 +129,7 @@ def ports_of(sockets: Mapping[str, socket.socket]) -> dict[str, int]:
 
 
 def local_address(host: str, port: int, scheme: str = "http") -> str:
-    """Return the URL for reaching, from this machine, a server on `host`, which may be every interface."""
+    """Return the URL at which this machine reaches a server on `host`, which may mean every interface."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nothing is bound here
     return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
 
@@ -174,7 +174,7 @@ class Servers:
             await asyncio.wait([self._ticker])
 
     async def _tick(self) -> None:
-        """Let all servers do once a second what depends on the time."""
+        """Run the time-dependent work of all servers once a second."""
         while True:
             await asyncio.sleep(1.0)
             for server in self._servers:
@@ -208,13 +208,14 @@ def _config(served: ServedApp, grace: float) -> uvicorn.Config:
     )
 
 
-_THRESHOLD: Final = 10_000  # new objects between collections; with Python's default of 700 an order costs 7 % more
+_THRESHOLD: Final = 10_000  # new objects between collections; with Python's default (700) an order costs 7 % more
 
 
 def tune_garbage_collection() -> None:
     """Exclude the objects created so far from garbage collection, and collect less often.
 
-    A full collection of them would block the event loop for a sixth of a second. Call it once, when the services run.
+    A full collection of those objects would block the event loop for a sixth of a second. Call this once, after the
+    services have started.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Names of the systems that Portico ships. It imports no system."""
+"""Names of the systems that Portico ships. This module imports no system."""
 
 from importlib import import_module
 
@@ -13,5 +13,5 @@ def shipped_systems() -> tuple[str, ...]:
 
 
 def import_path_of(name: str) -> str:
-    """Return the import path of a system that is named by its import path, or as a shipped system."""
+    """Return the import path of a system. `name` is an import path or the name of a shipped system."""
     return name if ":" in name else f"{SHIPPED}.{name}:{name}"

@@ -1,4 +1,4 @@
-"""Shutdown: closes the resources of a host, a gateway or a process. A resource that fails to close ends nothing."""
+"""Shutdown: close the resources of a host, a gateway or a process, even if one of them fails to close."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -16,10 +16,10 @@ logger = get_logger(__name__)
 
 
 class ShutdownStack(AsyncExitStack):
-    """Exit stack that logs the error of a resource that fails to close, and closes the others.
+    """Exit stack that logs an error while closing a resource, and still closes the others.
 
-    Its process then ends as if all had been closed: a server that is slow to close a connection is no error of the
-    process. Errors in the block of `async with` are raised as usual, but resources do not receive them.
+    Such an error does not change the exit status of the process, because a slow server is not an error of the process.
+    Errors in the block of `async with` are raised as usual, but resources do not receive them.
     """
 
     async def enter_async_context(self, cm: AbstractAsyncContextManager[T, bool | None]) -> T:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 INTERRUPTED = 130
-"""Exit status of a process that Ctrl-C ended."""
+"""Exit status of a process that was ended by Ctrl-C."""
 USER_ERROR = 2
 """Exit status of a process that ended because of an error that the user can fix."""
 
@@ -21,7 +21,7 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def stop_requested(at_once: Callable[[], None] | None = None) -> Iterator[asyncio.Event]:
+def stop_on_signals(at_once: Callable[[], None] | None = None) -> Iterator[asyncio.Event]:
     """Return an event that SIGTERM and SIGINT set while the block runs, in the running loop.
 
     Args:
@@ -44,12 +44,12 @@ def stop_requested(at_once: Callable[[], None] | None = None) -> Iterator[asynci
 
 
 async def run_until_interrupted(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`. SIGTERM, Ctrl-C and a closed terminal cancel it; it can then end what it has started.
+    """Return the result of `work`. SIGTERM, Ctrl-C and a closed terminal cancel it, so that it can clean up.
 
     Raises:
         Interrupted: a signal was received before the end.
     """
-    with stop_requested() as stop, _handle_closed_terminal(stop.set):
+    with stop_on_signals() as stop, _handle_closed_terminal(stop.set):
         task = asyncio.create_task(work)
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -15,7 +15,7 @@ logger = get_logger(__name__)
 class StandaloneService:
     """The service PORTICO_SERVICE of the system PORTICO_SYSTEM, which starts and stops in the server's lifespan.
 
-    A database on a server must have been migrated before; an embedded one is migrated at the start.
+    A database on a server must already be migrated. An embedded database is migrated at the start.
 
     Args:
         verifier_of: creates the token verifier of a service that does not issue tokens.

@@ -1,4 +1,4 @@
-"""Supervise worker processes: restart each one that exits, and end all of them with their parent."""
+"""Supervise worker processes: restart each one that exits, and end all of them when the parent ends."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ _MAX_LINE_LENGTH = 4096
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker process serves: `part` of `system`, on the listening socket with number `descriptor`.
+    """Assignment of a worker process: serve `part` of `system` on the listening socket `descriptor`.
 
     Args:
         system: name or import path of the system.
@@ -71,7 +71,7 @@ class Program:
 
 
 class StartFailed(Exception):
-    """A process exited before it was ready, for a reason that it has printed and that a restart does not change."""
+    """A process exited before it was ready. It has printed the reason, which a restart does not remove."""
 
 
 class SupervisedProcess:
@@ -79,8 +79,8 @@ class SupervisedProcess:
 
     Args:
         program: what to run.
-        ready: called with the worker's message each time that a worker is ready.
-        after: the first start waits until it is set.
+        ready: called with the worker's message each time a worker is ready.
+        after: event that the first start waits for.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class SupervisedProcess:
         self._send_signal(signal.SIGKILL)
 
     async def kill_and_wait(self) -> None:
-        """Kill the process, if one runs, and wait for its exit. Call this once `run` has ended."""
+        """Kill the process, if one runs, and wait for its exit. Call this after `run` has ended."""
         self.kill()
         if self._process is not None:
             await self._process.wait()

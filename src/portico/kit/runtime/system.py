@@ -37,8 +37,8 @@ class System:
         services: the services with their ports.
         case: case of JSON field names.
         prefix: path prefix of resources ("/api").
-        lists: whether lists are JSON arrays (`skip`, `limit`), or objects with numbered pages (`page`, `size`).
-        names: names of services that are called differently in this system.
+        lists: whether lists are JSON arrays (`skip`, `limit`) or objects with numbered pages (`page`, `size`).
+        names: names of services that have another name in this system.
         roles: named sets of permissions; "*" is every permission.
         default_role: role of a new user.
         verification: how services verify tokens unless TOKEN_VERIFICATION is set: with identity's public keys, or by
@@ -96,7 +96,7 @@ class System:
         return replace(self, gateway=ports.get(GATEWAY, self.gateway), services=services)
 
     def placement(self, name: str) -> Placement:
-        """Return the service with this name, here or of its own. Raises NoSuchService."""
+        """Return the service with this name in the system or in its declaration. Raises NoSuchService."""
         for placement in self.placements:
             if name in {placement.name, placement.service.name}:
                 return placement

@@ -37,7 +37,7 @@ def _import_system(path: str) -> System:
         found = getattr(import_module(module_name), attribute, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module exists, but one that it imports does not
+            raise  # the module exists, but a module that it imports does not
         raise NoSuchSystem(
             f"There is no module {error.name} to import {path} from. Searched {Path.cwd()} and the packages installed in {sys.prefix}."
         ) from error

@@ -16,7 +16,7 @@ class CertificateUnusable(RuntimeError):
 
 
 class ServerCertificate:
-    """The certificate that a port shows. Open connections keep the one that they began with.
+    """The certificate of a port. Open connections keep the certificate with which they began.
 
     Args:
         certificate: file with the certificate and its chain (PEM).
@@ -26,7 +26,7 @@ class ServerCertificate:
         CertificateUnusable: the files cannot be used.
 
     Attributes:
-        context: the context of the port. Each handshake uses the certificate that was loaded last.
+        context: TLS context of the port. Each handshake uses the certificate that was loaded last.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
@@ -35,11 +35,11 @@ class ServerCertificate:
         self._current = self._load()
         self.context = _new_context()
         self.context.sni_callback = self._choose
-        # Without a certificate of its own, the context would offer no cipher.
+        # Without its own certificate, the context would offer no cipher.
         self.context.load_cert_chain(certificate, key)
 
     def refresh(self) -> None:
-        """Load the files again if they have changed. If they cannot be used, the certificate before stays in use."""
+        """Load the files again if they have changed. If they cannot be used, the previous certificate stays in use."""
         versions = self._versions()
         if versions == self._seen:
             return
@@ -47,7 +47,7 @@ class ServerCertificate:
         try:
             self._current = self._load()
         except CertificateUnusable as error:
-            logger.error("tls_certificate_rejected", error=str(error), hint="the certificate before stays in use")  # noqa: TRY400  the message says all
+            logger.error("tls_certificate_rejected", error=str(error), hint="the previous certificate stays in use")  # noqa: TRY400  the message is sufficient
         else:
             logger.info("tls_certificate_loaded", certificate=str(self._files[0]))
 
@@ -79,7 +79,7 @@ def _new_context() -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """Answer for a key with a password, for which OpenSSL would ask on the terminal."""
+    """Reject a key with a password. Otherwise OpenSSL would ask for the password on the terminal."""
     return ""
 
 
@@ -94,7 +94,7 @@ def _why(error: OSError) -> str:
 
 
 def _version(file: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is replaced; None if it is absent."""
+    """Return a value that changes when the file is replaced; None if the file is absent."""
     try:
         found = file.stat()
     except OSError:

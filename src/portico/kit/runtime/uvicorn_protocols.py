@@ -1,7 +1,7 @@
-"""HTTP connections: uvicorn's protocol with limits and strict checks, whose violations are problem documents.
+"""HTTP connections: uvicorn's protocol with limits and strict checks. Violations result in problem documents.
 
-Request smuggling (RFC 9112 section 11.2) relies on two parsers that read one request differently. What could be read
-differently is rejected here, for services and the gateway alike, and the connection is closed.
+Request smuggling (RFC 9112 section 11.2) relies on two parsers that read one request differently. Ambiguous requests
+are rejected here, for services and the gateway, and the connection is closed.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class TransferCodingUnknown(Problem):
 
 
 class WebSocketVersionNotSupported(Problem):
-    """RFC 6455 section 4.2.2: the response names the version that is supported."""
+    """The response names the supported version (RFC 6455 section 4.2.2)."""
 
     status = 426
     code = "websocket_version_not_supported"
@@ -78,7 +78,7 @@ class WebSocketVersionNotSupported(Problem):
 
 
 class TooManyConnections(TooManyAtOnce):
-    """An address has its share of the connections of a port."""
+    """An address has reached its limit of connections to a port."""
 
     detail = "This address has too many open connections. Close some, or retry in {retry_after:.0f} seconds."
 
@@ -88,7 +88,7 @@ class OpenConnections:
 
     Args:
         limit_each: maximum per address.
-        exempt: networks whose connections are not counted: proxies, which connect for many clients.
+        exempt: networks whose connections are not counted, such as proxies, which connect for many clients.
     """
 
     def __init__(self, limit_each: int, exempt: Iterable[Network]) -> None:
@@ -106,7 +106,7 @@ class OpenConnections:
         self._holders[transport] = holder
 
     def remove(self, transport: asyncio.Transport) -> None:
-        """Stop counting a connection, which is closed."""
+        """Stop counting a closed connection."""
         if (holder := self._holders.pop(transport, None)) is not None:
             self._shares.release(holder)
 
@@ -123,7 +123,7 @@ class CountedWebSocket(WebSocketConnection):
 
 
 class LimitedConnection(LimitedHttpProtocol):
-    """HTTP/1.1 connection with strict framing, limits for size and time of a head, and for the number of connections.
+    """HTTP/1.1 connection with strict framing, and limits for the head's size and time and the number of connections.
 
     Attributes:
         open_connections: counts the connections of the port; None counts none.
@@ -155,7 +155,7 @@ class LimitedConnection(LimitedHttpProtocol):
         super().data_received(data)
 
     def read_proxy_header(self, data: bytes) -> bytes:
-        """Read the header of the PROXY protocol, and learn the client from it. Return what follows it."""
+        """Read the header of the PROXY protocol, and set the client from it. Return the bytes after it."""
         received = self._proxy_header + data
         try:
             header = read_proxy_header(received)
@@ -172,7 +172,7 @@ class LimitedConnection(LimitedHttpProtocol):
         return b"" if self.transport.is_closing() else received[header.size :]
 
     def count_client(self) -> None:
-        """Count the connection of the client, which is known now. Refuse it if the client has its share."""
+        """Count the connection once its client is known. Reject it if the client has reached its limit."""
         if self.open_connections is None or self.client is None:
             return
         try:
@@ -191,7 +191,7 @@ class LimitedConnection(LimitedHttpProtocol):
         return None if self.open_connections is None else self.open_connections.remove
 
     def rejection(self, rejected: HeadRejected) -> bytes:
-        """Return a problem document as a whole HTTP response that closes the connection."""
+        """Return a problem document as a complete HTTP response that closes the connection."""
         return self._whole(self._problem(rejected))
 
     def _whole(self, problem: Problem) -> bytes:
@@ -228,7 +228,7 @@ class LimitedConnection(LimitedHttpProtocol):
             raise HeadRejected(HeadFault.MALFORMED, "it must have one Host header")  # RFC 9112 section 3.2
         if b"\r\ntransfer-encoding:" in folded:
             _check_coding(_fields(head), is_current=is_current)
-            head = _BEHIND_VALUE.sub(b"", head)  # the parser accepts only spaces behind a coding
+            head = _BEHIND_VALUE.sub(b"", head)  # the parser accepts only spaces after a coding
         if b"\r\nupgrade:" in folded:
             return self._check_upgrade(line, head, is_current=is_current)
         return RequestBytes(head)
@@ -240,7 +240,7 @@ class LimitedConnection(LimitedHttpProtocol):
             handshake = line + b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
             _check_handshake(handshake)
             return RequestBytes(handshake, is_handshake=True)
-        # The parser would take the body for another protocol.
+        # The parser would treat the body as another protocol.
         lines = [each for each in head.split(b"\r\n") if not each.lower().startswith(b"upgrade:")]
         return RequestBytes(b"\r\n".join(lines))
 
@@ -267,7 +267,7 @@ def _fields(head: bytes) -> Fields:
 
 
 def _elements(fields: Fields, name: bytes) -> list[bytes]:
-    """Return the elements of a field that is a list, in lower case, from all its lines (RFC 9110 section 5.6.1)."""
+    """Return the elements of a list field, in lower case, from all its lines (RFC 9110 section 5.6.1)."""
     lists = [value.lower().split(b",") for key, value in fields if key == name]
     return [element.strip(b" \t") for elements in lists for element in elements]
 
@@ -288,7 +288,7 @@ def _is_websocket(fields: Fields) -> bool:
 
 
 def _check_handshake(handshake: bytes) -> None:
-    """Let the parser of WebSockets read a handshake before the connection is switched. Raises HeadRejected."""
+    """Check a handshake with the WebSocket parser before the connection is switched. Raises HeadRejected."""
     server = ServerProtocol(extensions=[ServerPerMessageDeflateFactory()])
     server.receive_data(handshake)
     requests = [event for event in server.events_received() if isinstance(event, Request)]

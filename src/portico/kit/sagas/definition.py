@@ -92,7 +92,7 @@ class Saga(Generic[S]):
             undone.
         deadline: time from the start until the point of no return. A saga that exceeds it is undone.
         when_done: writes the success to the service's own rows, in one commit with the end of the saga.
-        when_undone: likewise after compensation; it may take an `UndoReason` as well.
+        when_undone: writes the failure after compensation, in the same way; it may also take an `UndoReason`.
 
     Raises:
         TypeError: a function does not have the signature that `Step` describes.

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from portico.kit.calls.call_batcher import CallBatcher
 from portico.kit.calls.errors import CallError
-from portico.kit.calls.gathering import Gatherer
 from portico.kit.data.failures import is_unavailable
 from portico.kit.foundation.problems import Problem
 from portico.kit.sagas.attempts import Act, Attempt, FinalizerFailed
@@ -50,7 +50,7 @@ class SagaExecutor:
         self._leases = leases
         self._cohorts = cohorts
         self._tracing = tracing
-        self._gatherer = Gatherer()
+        self._gatherer = CallBatcher()
 
     async def close(self) -> None:
         """Cancel the calls of sagas that were cancelled."""
@@ -140,7 +140,7 @@ class SagaExecutor:
             trace=span.context,
             request_id=claimed.request_id,
         )
-        calls.gather_with(self._gatherer)
+        calls.batch_with(self._gatherer)
         try:
             async with asyncio.timeout(within):
                 changed = await act(claimed.state, calls)

@@ -51,7 +51,7 @@ async def _events(reader: Reader, subject: str) -> Sequence[Any]:
     for table in (
         outbox,
         event_log,
-    ):  # in this order: an event that the relay moves meanwhile is read twice rather than not at all
+    ):  # in this order, so that an event that the relay moves is read twice instead of never
         rows = await reader.rows(
             select(table.c.event_id, table.c.type, table.c.occurred_at)
             .where(table.c.aggregate == subject)

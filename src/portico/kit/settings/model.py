@@ -241,15 +241,18 @@ class Settings(ServiceSettings):
         64,
         ge=1,
         le=1000,
-        description="Events that one process of a service handles concurrently; those of one moment share a transaction",
+        description="Events that one process of a service handles concurrently; events that arrive together share a transaction",
     )
 
     # Requests that are committed together.
     group_commit_batch: int = Field(
-        128, ge=1, le=1000, description="Requests of the same moment that are committed in one transaction, at most"
+        128, ge=1, le=1000, description="Maximum number of concurrent requests that are committed in one transaction"
     )
     group_commit_queue: int = Field(
-        10_000, ge=1, le=100_000, description="Requests that may wait for a common commit; further ones fail with 503"
+        10_000,
+        ge=1,
+        le=100_000,
+        description="Maximum number of requests that wait for a shared commit; further ones fail with 503",
     )
 
     # Sagas.
@@ -257,7 +260,10 @@ class Settings(ServiceSettings):
         128, ge=1, le=1000, description="Sagas that one process of a service executes concurrently"
     )
     saga_batch: int = Field(
-        128, ge=1, le=1000, description="Sagas whose steps ended alike that are committed in one transaction, at most"
+        128,
+        ge=1,
+        le=1000,
+        description="Maximum number of sagas with similar steps that are committed in one transaction",
     )
     saga_poll: Seconds = Field(
         5.0, gt=0, le=60, description="How often (seconds) a process looks for sagas that other processes abandoned"

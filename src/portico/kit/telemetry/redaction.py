@@ -10,7 +10,7 @@ from portico.kit.settings.masking import MASK, mask_url
 MAX_TEXT_LENGTH = 2_000  # characters of one value
 MAX_TRACEBACK_LENGTH = 8_000
 _MAX_ITEMS = 50
-_DEEPEST = 5
+_MAX_DEPTH = 5
 
 _SECRET_KEY = re.compile(
     r"passw|passphrase|pwd|secret|authori[sz]ation|cookie|credential|(api|private|signing|encryption)[-_ ]?key|"
@@ -40,11 +40,11 @@ def redact(key: str, value: Any, depth: int = 0) -> Any:
 
 def _redact_within(key: str, value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
-        if depth >= _DEEPEST:
+        if depth >= _MAX_DEPTH:
             return "…"
         return {str(name): redact(str(name), item, depth + 1) for name, item in _first(value.items())}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [redact(key, item, depth + 1) for item in _first(value)] if depth < _DEEPEST else "…"
+        return [redact(key, item, depth + 1) for item in _first(value)] if depth < _MAX_DEPTH else "…"
     if isinstance(value, bytes):
         return scrub(value[: MAX_TEXT_LENGTH + 1].decode("utf-8", "backslashreplace"))
     return scrub(_text(value))

@@ -16,9 +16,9 @@ from portico.kit import (
     Router,
     Slice,
     Work,
+    inject,
     numbered_list,
     permitted,
-    provided,
 )
 from portico.kit.foundation import TooPrecise, UnknownCurrency
 from portico.kit.http import DateOrMoment
@@ -47,7 +47,7 @@ router = Router(
 
 MAX_QUERY_LENGTH: Final = 200
 EventsWriter = Annotated[Principal, permitted("events:write")]
-Available = Annotated[AvailableSeats, provided(AvailableSeats)]
+Available = Annotated[AvailableSeats, inject(AvailableSeats)]
 DRAFT_ERRORS = (LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency, TooPrecise)
 
 

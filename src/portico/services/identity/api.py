@@ -16,8 +16,8 @@ from portico.kit import (
     Slice,
     UserId,
     Work,
+    inject,
     permitted,
-    provided,
 )
 from portico.kit.foundation import wait_for_event
 from portico.services.identity import service
@@ -110,7 +110,7 @@ async def list_audit_entries(
 
 
 @discovery.get("/.well-known/jwks.json", quiet=True, any_origin=True)
-async def read_key_set(ring: Annotated[KeyRing, provided(KeyRing)], response: Response) -> KeySetRead:
+async def read_key_set(ring: Annotated[KeyRing, inject(KeyRing)], response: Response) -> KeySetRead:
     """Return the public keys that verify access tokens (RFC 7517), including the one that will sign next."""
     response.headers["cache-control"] = "public, max-age=60"
     return KeySetRead(keys=await ring.public_keys())

@@ -48,10 +48,10 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
         description="Password of the administrator that the first start creates",
     )
     refresh_token_expire_days: float = Field(
-        30.0, gt=0, le=400, description="How long (days) a session lives without being refreshed"
+        30.0, gt=0, le=400, description="Lifetime (days) of a session that is not refreshed"
     )
     session_expire_days: float = Field(
-        90.0, gt=0, le=3650, description="How long (days) a session lives at most, however often it is refreshed"
+        90.0, gt=0, le=3650, description="Maximum lifetime (days) of a session that is refreshed"
     )
     refresh_token_leeway: float = Field(
         10.0,

@@ -15,8 +15,8 @@ from portico.kit import (
     Router,
     Slice,
     Work,
+    inject,
     permitted,
-    provided,
 )
 from portico.services.notifications import service
 from portico.services.notifications.domain import Status
@@ -55,7 +55,7 @@ mailbox_router = Router(
 
 NotificationsReader = Annotated[Principal, permitted(READ)]
 NotificationsWriter = Annotated[Principal, permitted("notifications:write")]
-MailTemplates = Annotated[Templates, provided(Templates)]
+MailTemplates = Annotated[Templates, inject(Templates)]
 
 
 @notifications_router.get("", response_model=list[NotificationRead], errors=[InvalidCursor])
@@ -106,7 +106,7 @@ async def list_templates(caller: NotificationsReader, templates: MailTemplates) 
 @templates_router.post(
     "/{name}/preview",
     errors=[TemplateNotFound, TemplateVersionNotFound, TemplateDataInvalid],
-    stores_answer=False,
+    stores_response=False,
 )
 async def preview_template(
     name: str, preview: Preview, caller: NotificationsReader, templates: MailTemplates

@@ -17,8 +17,8 @@ from portico.kit import (
     Slice,
     Socket,
     Work,
+    inject,
     permitted,
-    provided,
 )
 from portico.kit.foundation import PermissionMissing, UnknownCurrency
 from portico.kit.http import MAX_LIMIT, TimelineEventRead
@@ -75,7 +75,7 @@ STATUS_ERRORS = (OrderNotFound, IllegalTransition)
 async def place_order(
     draft: OrderCreate,
     caller: SignedIn,
-    products: Annotated[ProductLookup, provided(ProductLookup)],
+    products: Annotated[ProductLookup, inject(ProductLookup)],
     work: Work,
     context: Context,
     request: Request,

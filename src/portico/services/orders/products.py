@@ -6,7 +6,7 @@ from typing import Final
 
 from portico.contracts.catalog import CatalogClient, ProductId, ProductSummary
 from portico.kit import ServiceContext
-from portico.kit.calls import GatheredLookup
+from portico.kit.calls import BatchedLookup
 from portico.kit.telemetry import request_context
 
 _MAX_PRODUCTS: Final = 100  # products in one response of the catalog
@@ -20,7 +20,7 @@ class ProductLookup:
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
-        self._lookup = GatheredLookup[ProductId, ProductSummary](self._fetch, max_keys=_MAX_PRODUCTS)
+        self._lookup = BatchedLookup[ProductId, ProductSummary](self._fetch, max_keys=_MAX_PRODUCTS)
 
     async def find(self, product_ids: Iterable[ProductId]) -> dict[ProductId, ProductSummary]:
         """Return the products with these ids. Unknown ids are left out. Raises CallError."""

@@ -85,7 +85,7 @@ _WEBHOOK_BODY = {"requestBody": {"required": True, "content": {"application/json
     status_code=201,
     response_model=PaymentRead,
     errors=[Voided, PaymentKeyMissing, PaymentKeyReused, UnknownCurrency, TooPrecise],
-    stores_answer=False,  # the payment keeps its key forever, and a repeat returns its current state
+    stores_response=False,  # the payment keeps its key forever, and a repeat returns its current state
 )
 async def charge(
     body: PaymentCreate,
@@ -157,7 +157,7 @@ async def void(key: Key, caller: FromService, context: Context) -> VoidRead:
     status_code=201,
     response_model=RefundRead,
     errors=[PaymentNotFound, RefundExceedsCharge, NotRefundable, RefundKeyReused, OtherCurrency, TooPrecise],
-    stores_answer=False,  # the refund keeps its key forever, and a repeat returns its current state
+    stores_response=False,  # the refund keeps its key forever, and a repeat returns its current state
 )
 async def refund_payment(
     payment_id: PaymentId,
@@ -187,7 +187,7 @@ async def list_refunds(payment_id: PaymentId, caller: KnownCaller, page: Page, r
 @webhooks.post(
     "/{provider}",
     errors=[ProviderUnknown, SignatureInvalid, SignatureOld, ContentTooLarge],
-    stores_answer=False,  # the event's id is its key
+    stores_response=False,  # the event's id is its key
     body_limit=WEBHOOK_LIMIT,
     framework={"openapi_extra": _WEBHOOK_BODY},
 )

@@ -5,7 +5,7 @@ from fastapi import Path, Query, Request, Response
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import Availability
-from portico.kit import Context, FromService, Money, Principal, PublicRead, Reads, Router, Work, permitted, provided
+from portico.kit import Context, FromService, Money, Principal, PublicRead, Reads, Router, Work, inject, permitted
 from portico.kit.foundation import TooPrecise, UnknownCurrency
 from portico.kit.http import accepts_gzip
 from portico.services.seating import repository, service
@@ -36,8 +36,8 @@ from portico.services.seating.waitlist.offers import offers_of
 
 router = Router(prefix="/inventory", tags=["inventory"], description="Places of shows, and who holds them")
 
-Maps = Annotated[SeatMaps, provided(SeatMaps)]
-Writer = Annotated[HoldWriter, provided(HoldWriter)]
+Maps = Annotated[SeatMaps, inject(SeatMaps)]
+Writer = Annotated[HoldWriter, inject(HoldWriter)]
 InventoryReader = Annotated[Principal, permitted("inventory:read")]
 InventoryWriter = Annotated[Principal, permitted("inventory:write")]
 _MAX_SHOWS: Final = 100

@@ -18,7 +18,7 @@ class SeatingSettings(ServiceSettings, env_prefix="SEATING_"):
         ge=1,
         le=86_400,
         validation_alias="HOLD_GRACE",
-        description="How long (seconds) places stay held at least after a declined payment",
+        description="Minimum time (seconds) that places stay held after a declined payment",
     )
     max_seats_per_user: int = Field(
         8,

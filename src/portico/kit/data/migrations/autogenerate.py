@@ -32,7 +32,7 @@ _SLUG = 40  # maximum length of a file name's description
 
 
 async def draft_migration(history: MigrationSet, message: str) -> Path | None:
-    """Write the migration from the history's last revision to the tables as they are declared now.
+    """Write the migration from the history's last revision to the currently declared tables.
 
     The tables are created and compared in a temporary SQLite database. Some changes cannot be detected there, such as a
     renamed column; the author must correct them.

@@ -65,7 +65,7 @@ OAUTH2_REDIRECT: Final = """<!doctype html>
 _REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
 
 HTML: Final = {"/docs": SWAGGER, "/docs/oauth2-redirect": OAUTH2_REDIRECT, "/redoc": REDOC}
-# Path, file, media type. Scripts and styles are stored compressed and sent so to clients that accept gzip.
+# Path, file, media type. Scripts and styles are stored compressed, and sent compressed to clients that accept gzip.
 ASSETS: Final = {
     "/docs/swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
     "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript; charset=utf-8"),
@@ -102,7 +102,7 @@ def doc_page(path: str, title: str, *, compressed: bool = True) -> DocPage:
     Args:
         path: without a query.
         title: heading of the pages.
-        compressed: whether files that are stored with gzip are returned so.
+        compressed: whether files that are stored with gzip are returned compressed.
     """
     if path in HTML:
         headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY.encode())]

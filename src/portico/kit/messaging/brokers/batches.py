@@ -8,7 +8,7 @@ from portico.kit.messaging.brokers.base import Message
 def in_batches(messages: Iterable[Message], *, max_count: int, max_bytes: int) -> Iterator[list[Message]]:
     """Yield lists of at most `max_count` messages and `max_bytes` bytes of bodies, in order.
 
-    A larger message gets a list of its own.
+    A larger message gets its own list.
     """
     some: list[Message] = []
     size = 0

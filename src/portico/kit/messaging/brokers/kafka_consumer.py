@@ -62,7 +62,7 @@ class PartitionConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002  # aiokafka's signature
         await self._end()
 
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002  # likewise
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002  # aiokafka's signature
         self._dispatcher = self._new_dispatcher()
 
     async def _step(self) -> None:

@@ -51,7 +51,7 @@ class RabbitMQConnection:
         return channel
 
     async def watch(self, channels: Iterable[Channel], seconds: float) -> None:
-        """Wait. Raises BrokerUnavailable when the connection, a channel or one of its consumers ends meanwhile."""
+        """Wait. Raises BrokerUnavailable if the connection, a channel or one of its consumers ends."""
         if self._connection is None:
             raise BrokerUnavailable("the connection is closed")
         ends = {self._connection.closing, self._consumer_cancelled, *(each.closing for each in channels)}

@@ -24,7 +24,7 @@ _PREFETCH = 16
 
 @dataclass(eq=False, slots=True)
 class _Registration:
-    """The consumer of a partition's queue in this process, with a channel of its own.
+    """The consumer of a partition's queue in this process, with its own channel.
 
     Attributes:
         is_active: whether the queue has delivered a message: it delivers only to its active consumer.

@@ -17,9 +17,9 @@ from portico.kit import (
     Router,
     Slice,
     Work,
+    inject,
     numbered_list,
     permitted,
-    provided,
 )
 from portico.services.bookings.check_ins import service
 from portico.services.bookings.check_ins.domain import Scan, scan_id_of
@@ -51,8 +51,8 @@ from portico.services.bookings.tickets.signing_keys import TicketKeys
 router = Router(prefix="/check-ins", tags=["check-ins"], description="Tickets that are used at the gates of a show")
 
 Scanner = Annotated[Principal, permitted("check-ins:write")]
-Keys = Annotated[TicketKeys, provided(TicketKeys)]
-Writer = Annotated[CheckInWriter, provided(CheckInWriter)]
+Keys = Annotated[TicketKeys, inject(TicketKeys)]
+Writer = Annotated[CheckInWriter, inject(CheckInWriter)]
 KeyHeader = Annotated[
     str | None,
     Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Used if the body has no `scan_id`"),
@@ -67,7 +67,7 @@ _SCANS_IN_A_TRANSACTION: Final = 100
     "",
     status_code=201,
     response_model=CheckInRead,
-    stores_answer=False,  # the scan's id, or else the key, is stored with the check-in
+    stores_response=False,  # the scan's id, or else the key, is stored with the check-in
     errors=[TicketUnknown, TicketCancelled, CodeReplaced, WrongEvent, AlreadyCheckedIn, ScanIdReused],
 )
 async def check_in(
@@ -99,7 +99,7 @@ async def check_in(
     return await writer.check_in(scan)
 
 
-@router.post("/batch", body_limit=2 << 20, timeout=60, stores_answer=False)  # each scan has an id of its own
+@router.post("/batch", body_limit=2 << 20, timeout=60, stores_response=False)  # each scan has an id of its own
 async def check_in_batch(body: BatchCreate, caller: Scanner, context: Context, keys: Keys) -> BatchRead:
     """Record up to 1,000 scans of offline gates. The earliest scan of each ticket counts."""
     now = context.clock.now()

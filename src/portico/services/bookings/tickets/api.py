@@ -16,8 +16,8 @@ from portico.kit import (
     SignedIn,
     Slice,
     Work,
+    inject,
     numbered_list,
-    provided,
 )
 from portico.kit.http import MAX_LIMIT
 from portico.services.bookings.errors import BookingNotFound
@@ -48,7 +48,7 @@ of_booking = Router(prefix="/bookings/{booking_id}/tickets", tags=["tickets"])
 tickets = Router(prefix="/tickets", tags=["tickets"], description="Tickets, their codes and QR codes")
 transfers = Router(prefix="/transfers", tags=["transfers"], description="Tickets that are given to other people")
 
-Keys = Annotated[TicketKeys, provided(TicketKeys)]
+Keys = Annotated[TicketKeys, inject(TicketKeys)]
 _TICKETS = numbered_list("tickets", TicketRead)
 _IMAGES: dict[str, Any] = {
     "response_class": Response,
@@ -129,7 +129,7 @@ async def offer_ticket(
 @transfers.post(
     "/{transfer_id}/accept",
     response_model=TicketRead,
-    stores_answer=False,  # the answer has the ticket's code, and a repeat changes nothing
+    stores_response=False,  # the answer has the ticket's code, and a repeat changes nothing
     errors=[TransferNotFound, TransferExpired, TransferEnded, TicketUsed, TicketCancelled, AccountUnknown],
 )
 async def accept_ticket(

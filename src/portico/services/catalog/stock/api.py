@@ -15,8 +15,8 @@ from portico.kit import (
     Router,
     Slice,
     Work,
+    inject,
     permitted,
-    provided,
 )
 from portico.kit.http import add_batch_route
 from portico.services.catalog.errors import ProductNotFound
@@ -51,7 +51,7 @@ router = Router(prefix="/inventory", tags=["inventory"], description="Stock of p
 
 InventoryReader = Annotated[Principal, permitted("inventory:read")]
 InventoryWriter = Annotated[Principal, permitted("inventory:write")]
-ReservationWriter = Annotated[StockWriter, provided(StockWriter)]
+ReservationWriter = Annotated[StockWriter, inject(StockWriter)]
 
 
 @router.get("/{product_id}", response_model=StockLevelRead, errors=[ProductNotFound, MomentNotPast])
@@ -93,7 +93,7 @@ async def list_transactions(product_id: ProductId, caller: InventoryReader, read
     return await repository.list_transactions(reads, product_id, page)
 
 
-@router.post("/availability", stores_answer=False)
+@router.post("/availability", stores_response=False)
 async def check_availability(query: AvailabilityQuery, reads: Reads) -> list[AvailabilityItem]:
     """Check whether the stock suffices now, for each item in order. Nothing is reserved."""
     wanted = quantities(query.items)
@@ -134,7 +134,7 @@ async def reserve_stock(
 @router.post(
     "/reservations/{reservation_id}/confirm",
     response_model=ReservationRead,
-    stores_answer=False,
+    stores_response=False,
     errors=[ReservationNotFound, ReservationExpired, ReservationReleased],
 )
 async def confirm_reservation(
@@ -153,7 +153,7 @@ async def release_reservation(reservation_id: ReservationId, caller: FromService
 @router.post(
     "/reservations/{reservation_id}/ship",
     response_model=ReservationRead,
-    stores_answer=False,
+    stores_response=False,
     errors=[ReservationNotFound, ReservationNotConfirmed, ReservationReleased],
 )
 async def ship_reservation(
@@ -166,7 +166,7 @@ async def ship_reservation(
 @router.post(
     "/reservations/{reservation_id}/return",
     response_model=ReservationRead,
-    stores_answer=False,
+    stores_response=False,
     errors=[ReservationNotFound, ReservationNotShipped, TooMuchStock],
 )
 async def return_reservation(

@@ -17,8 +17,8 @@ from portico.kit import (
     Slice,
     Unauthorized,
     Work,
+    inject,
     permitted,
-    provided,
 )
 from portico.kit.auth import ACT_AS_USER, EVERYTHING, InvalidToken
 from portico.kit.foundation import InvalidCredentials
@@ -67,8 +67,8 @@ ClientReader = Annotated[Principal, permitted("clients:read")]
 ClientEditor = Annotated[Principal, permitted("clients:write")]
 OpenIdClient = Annotated[Principal, permitted("openid")]
 
-ClientAuthentication = Annotated[OAuthClients, provided(OAuthClients)]
-Verifier = Annotated[OwnVerifier, provided(OwnVerifier)]
+ClientAuthentication = Annotated[OAuthClients, inject(OAuthClients)]
+Verifier = Annotated[OwnVerifier, inject(OwnVerifier)]
 
 _TOKEN_FORM = form_schema(
     "grant_type",
@@ -89,7 +89,7 @@ _ONE_TOKEN = form_schema("token", token="The token", token_type_hint="access_tok
 @oauth.post(
     "/token",
     rate="token",
-    stores_answer=False,
+    stores_response=False,
     oauth_errors=True,
     any_origin=True,
     errors=[
@@ -116,7 +116,7 @@ async def issue_tokens(
 
 @oauth.post(
     "/introspect",
-    stores_answer=False,
+    stores_response=False,
     oauth_errors=True,
     errors=[OAuthError, InvalidClient, InvalidCredentials, SignInLocked],
     framework={"responses": {200: {"model": Introspection}}, "openapi_extra": _ONE_TOKEN},
@@ -138,7 +138,7 @@ async def introspect_token(
 
 @oauth.post(
     "/revoke",
-    stores_answer=False,
+    stores_response=False,
     oauth_errors=True,
     any_origin=True,
     errors=[OAuthError, InvalidClient, SignInLocked],
@@ -171,7 +171,7 @@ async def read_user_info(caller: OpenIdClient, reads: Reads) -> JSONResponse:
     return no_store_response(UserInfo.of(await Users(reads).get(caller.user_id), caller.permissions))
 
 
-@oauth.post("/userinfo", stores_answer=False, any_origin=True, framework={"responses": {200: {"model": UserInfo}}})
+@oauth.post("/userinfo", stores_response=False, any_origin=True, framework={"responses": {200: {"model": UserInfo}}})
 async def post_user_info(caller: OpenIdClient, reads: Reads) -> JSONResponse:
     """Return the same as a GET."""
     return await read_user_info(caller, reads)
@@ -183,7 +183,7 @@ async def list_clients(_caller: ClientReader, reads: Reads, page: Page) -> Slice
     return await Clients(reads).page_active(page)
 
 
-@clients.post("", status_code=201, stores_answer=False)
+@clients.post("", status_code=201, stores_response=False)
 async def register_client(
     body: ClientCreate, caller: ClientEditor, work: Work, client: RequestClient, response: Response
 ) -> RegisteredClientRead:
@@ -218,7 +218,7 @@ async def change_client(
     return found
 
 
-@clients.post("/{client_id}/secret", stores_answer=False, errors=[ClientNotFound])
+@clients.post("/{client_id}/secret", stores_response=False, errors=[ClientNotFound])
 async def renew_client_secret(
     client_id: ClientId, caller: ClientEditor, work: Work, client: RequestClient, response: Response
 ) -> ClientSecretRead:

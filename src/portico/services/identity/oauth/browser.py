@@ -20,7 +20,7 @@ from portico.kit import (
     ServiceContext,
     UnitOfWork,
     Work,
-    provided,
+    inject,
 )
 from portico.kit.auth import ID_TOKEN, InvalidToken, UnverifiedToken
 from portico.kit.http import OAuthError
@@ -39,7 +39,7 @@ from portico.services.identity.tokens.sign_ins import SignInAttempt, SignIns
 
 pages = Router(prefix="/oauth", tags=["oauth"])
 
-SignInService = Annotated[SignIns, provided(SignIns)]
+SignInService = Annotated[SignIns, inject(SignIns)]
 
 _PAGE: Final = {"include_in_schema": False}
 _ENTERED: Final = frozenset({"csrf", "decision", "email", "password"})
@@ -56,7 +56,7 @@ async def authorize(request: Request, context: Context, work: Work, client: Requ
     return await _Visit(request, context, work, client).authorize()
 
 
-@pages.post("/authorize", rate="sign_in", stores_answer=False, any_query=True, framework=_PAGE)
+@pages.post("/authorize", rate="sign_in", stores_response=False, any_query=True, framework=_PAGE)
 async def submit_authorization_form(
     request: Request, context: Context, signing_in: SignInService, reads: Reads, work: Work, client: RequestClient
 ) -> Response:
@@ -83,7 +83,7 @@ async def sign_out(request: Request, context: Context, work: Work, client: Reque
     return await _Visit(request, context, work, client).sign_out()
 
 
-@pages.post("/logout", stores_answer=False, any_query=True, framework=_PAGE)
+@pages.post("/logout", stores_response=False, any_query=True, framework=_PAGE)
 async def submit_sign_out_form(request: Request, context: Context, work: Work, client: RequestClient) -> Response:
     """End the browser's session at the user's request. Without the page's `csrf` it is a client's request by POST."""
     try:

@@ -3,7 +3,7 @@ from typing import Annotated
 from fastapi import Header, Request, Response
 
 from portico.contracts.identity import SessionId
-from portico.kit import Context, FromService, Reads, RequestClient, Router, SignedIn, Unauthorized, Work, provided
+from portico.kit import Context, FromService, Reads, RequestClient, Router, SignedIn, Unauthorized, Work, inject
 from portico.kit.auth import InvalidToken
 from portico.kit.http import bearer_token
 from portico.services.identity.errors import (
@@ -66,11 +66,11 @@ tickets = Router(
     supplementary=True,
 )
 
-SignInService = Annotated[SignIns, provided(SignIns)]
-Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
-Issuer = Annotated[TokenIssuer, provided(TokenIssuer)]
-Verifier = Annotated[OwnVerifier, provided(OwnVerifier)]
-Mailed = Annotated[MailedTokens, provided(MailedTokens)]
+SignInService = Annotated[SignIns, inject(SignIns)]
+Hasher = Annotated[PasswordHasher, inject(PasswordHasher)]
+Issuer = Annotated[TokenIssuer, inject(TokenIssuer)]
+Verifier = Annotated[OwnVerifier, inject(OwnVerifier)]
+Mailed = Annotated[MailedTokens, inject(MailedTokens)]
 
 _SIGN_IN_ERRORS = (SignInRefused, SignInLocked, HashingBusy)
 
@@ -79,7 +79,7 @@ _SIGN_IN_ERRORS = (SignInRefused, SignInLocked, HashingBusy)
     "/auth/me/password",
     status_code=204,
     rate="sign_in",
-    stores_answer=False,
+    stores_response=False,
     errors=[WrongPassword, PasswordTooLong, PasswordGuessable, PasswordBreached, SignInLocked, HashingBusy],
 )
 async def change_own_password(
@@ -106,7 +106,7 @@ async def change_own_password(
     )
 
 
-@accounts.post("/auth/password-reset", status_code=202, rate="sign_in", stores_answer=False, errors=[MailUnavailable])
+@accounts.post("/auth/password-reset", status_code=202, rate="sign_in", stores_response=False, errors=[MailUnavailable])
 async def request_password_reset(body: PasswordForgotten, mailed: Mailed, work: Work) -> MailAccepted:
     """Mail a token to reset the password, if an account has this address. The response does not say whether one has."""
     await mailed.request(work, "reset_password", key_of(body.email))
@@ -117,7 +117,7 @@ async def request_password_reset(body: PasswordForgotten, mailed: Mailed, work: 
     "/auth/password-reset/confirm",
     status_code=204,
     rate="sign_in",
-    stores_answer=False,
+    stores_response=False,
     errors=[MailedTokenInvalid, PasswordTooLong, PasswordGuessable, PasswordBreached, HashingBusy],
 )
 async def confirm_password_reset(
@@ -132,7 +132,7 @@ async def confirm_password_reset(
     "/auth/email-verification",
     status_code=202,
     rate="sign_in",
-    stores_answer=False,
+    stores_response=False,
     errors=[MailUnavailable, EmailAlreadyVerified],
 )
 async def request_email_verification(caller: SignedIn, mailed: Mailed, reads: Reads, work: Work) -> MailAccepted:
@@ -148,7 +148,7 @@ async def request_email_verification(caller: SignedIn, mailed: Mailed, reads: Re
     "/auth/email-verification/confirm",
     response_model=UserRead,
     rate="sign_in",
-    stores_answer=False,
+    stores_response=False,
     errors=[MailedTokenInvalid],
 )
 async def confirm_email_verification(body: EmailProof, work: Work, client: RequestClient) -> User:
@@ -156,11 +156,11 @@ async def confirm_email_verification(body: EmailProof, work: Work, client: Reque
     return await verify_email(work, body.token, client=client)
 
 
-@sign_ins.post("/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_SIGN_IN_ERRORS)
+@sign_ins.post("/login", rate="sign_in", stores_response=False, accepts_forms=True, errors=_SIGN_IN_ERRORS)
 @sign_ins.post(
     "/auth/login",
     rate="sign_in",
-    stores_answer=False,
+    stores_response=False,
     accepts_forms=True,
     errors=_SIGN_IN_ERRORS,
     framework={"include_in_schema": False},
@@ -187,7 +187,7 @@ async def sign_in(
     return SignedInRead.from_grant(grant)
 
 
-@sign_ins.post("/auth/refresh", stores_answer=False, errors=[RefreshRefused])
+@sign_ins.post("/auth/refresh", stores_response=False, errors=[RefreshRefused])
 async def refresh_tokens(body: Refresh, context: Context, client: RequestClient, response: Response) -> TokensRead:
     """Return a new pair of tokens. A refresh token works once; a second use after the leeway ends the session."""
     response.headers["cache-control"] = "no-store"
@@ -197,7 +197,7 @@ async def refresh_tokens(body: Refresh, context: Context, client: RequestClient,
     return TokensRead.from_grant(grant)
 
 
-@tokens.post("/validate-token", stores_answer=False)
+@tokens.post("/validate-token", stores_response=False)
 async def validate_token(
     verifier: Verifier,
     body: TokenToValidate | None = None,
@@ -220,14 +220,14 @@ async def validate_token(
     )
 
 
-@tickets.post("", status_code=201, stores_answer=False)
+@tickets.post("", status_code=201, stores_response=False)
 async def create_ticket(caller: SignedIn, work: Work, response: Response) -> TicketRead:
     """Return a ticket to pass as `?ticket=` where a header cannot be set. It works once, within 30 seconds."""
     response.headers["cache-control"] = "no-store"
     return TicketRead(ticket=service.issue_ticket(work, caller), expires_in=int(TICKET_LIFETIME.total_seconds()))
 
 
-@tickets.post("/redeem", stores_answer=False, errors=[TicketNotFound])
+@tickets.post("/redeem", stores_response=False, errors=[TicketNotFound])
 async def redeem_ticket(body: TicketToRedeem, _caller: FromService, work: Work, issuer: Issuer) -> RedeemedRead:
     """Exchange a ticket for an access token, once; for services."""
     access = await service.redeem_ticket(work, body.ticket, issuer)

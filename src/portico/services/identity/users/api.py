@@ -14,8 +14,8 @@ from portico.kit import (
     SignedIn,
     Slice,
     Work,
+    inject,
     permitted,
-    provided,
 )
 from portico.kit.foundation import PermissionMissing
 from portico.services.identity.errors import (
@@ -51,7 +51,7 @@ accounts = Router(tags=["accounts"], description="The caller's own account")
 users = Router(prefix="/users", tags=["users"], description="Accounts of all users, for administrators")
 roles = Router(prefix="/roles", tags=["roles"], description="Named sets of permissions", supplementary=True)
 
-Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
+Hasher = Annotated[PasswordHasher, inject(PasswordHasher)]
 RoleEditor = Annotated[Principal, permitted("roles:write")]
 
 _REGISTER_ERRORS = (EmailInvalid, EmailTaken, PasswordTooLong, PasswordGuessable, PasswordBreached, HashingBusy)

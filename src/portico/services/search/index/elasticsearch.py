@@ -30,7 +30,7 @@ _Query = dict[str, Any]
 
 _NOT_FOUND = 404
 _OUTDATED = 409  # the index has the same or a newer version
-_DEEPEST: Final = 1_100_000  # results that a numbered page can reach
+_MAX_DEPTH: Final = 1_100_000  # results that a numbered page can reach
 _LEVEL_FIELDS: Final = ("words_name", "words_name_venue", "words_all")
 """The fields of each level. Words are copied to the wider ones, so that a term is one clause."""
 _WORDS: Final = {"type": "text", "analyzer": "whitespace", "norms": False}
@@ -44,7 +44,7 @@ _TEXTS: Final[Mapping[str, Any]] = {
 _KEYWORDS: Final = ("status", "category", "category_key", "venue_name", "month", "local_date")
 _NUMBERS: Final = ("show_id", "fingerprint", "status_rank", "starts_at", "price_order")
 _DEFINITION: Final = {
-    "settings": {"index": {"max_result_window": _DEEPEST}},
+    "settings": {"index": {"max_result_window": _MAX_DEPTH}},
     "mappings": {
         "dynamic": False,
         "properties": {

@@ -17,8 +17,8 @@ from portico.kit import (
     Slice,
     TooManyRequests,
     UserId,
+    inject,
     numbered_list,
-    provided,
 )
 from portico.services.seating.errors import (
     AccessibleOnly,
@@ -62,7 +62,7 @@ from portico.services.seating.repository import versions_of
 
 router = Router(prefix="/inventory", tags=["holds"], description="Places that are held for a user")
 
-Writer = Annotated[HoldWriter, provided(HoldWriter)]
+Writer = Annotated[HoldWriter, inject(HoldWriter)]
 TAKE_ERRORS: Final = (
     EventNotFound,
     SaleClosed,

@@ -3,7 +3,7 @@ from typing import Annotated, Any
 from fastapi import Response
 
 from portico.contracts.events import ShowId
-from portico.kit import InvalidCursor, NumberedPage, Reads, Router, SignedIn, Slice, numbered_list, provided
+from portico.kit import InvalidCursor, NumberedPage, Reads, Router, SignedIn, Slice, inject, numbered_list
 from portico.kit.http import EventStream, EventStreamRequest
 from portico.services.seating.errors import EventNotFound, NotInQueue, QueueNotOpen, SaleClosed, SoldOut
 from portico.services.seating.queue import repository
@@ -14,15 +14,15 @@ from portico.services.seating.queue.writer import QueueWriter
 
 router = Router(prefix="/queue", tags=["queue"], description="Waiting rooms of shows that many want to see")
 
-Rooms = Annotated[WaitingRooms, provided(WaitingRooms)]
-Writer = Annotated[QueueWriter, provided(QueueWriter)]
+Rooms = Annotated[WaitingRooms, inject(WaitingRooms)]
+Writer = Annotated[QueueWriter, inject(QueueWriter)]
 
 
 @router.post(
     "/{event_id}",
     status_code=201,
     response_model=QueueEntryRead,
-    stores_answer=False,
+    stores_response=False,
     framework={"responses": {200: {"model": QueueEntryRead, "description": "The caller is in the queue already"}}},
     errors=[EventNotFound, QueueNotOpen, SaleClosed, SoldOut],
 )

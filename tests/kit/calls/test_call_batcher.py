@@ -1,4 +1,4 @@
-"""Gathered calls: those of the same moment are one request, and each has its own outcome."""
+"""Batched calls: those of the same moment are one request, and each has its own outcome."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import orjson
 import pytest
 from tests.kit.telemetry.recording import Recording, linked, span_id, trace_id
 
-from portico.kit.calls.channel import AnswerInvalid, Incoming, Outgoing, Refused, Unreachable
+from portico.kit.calls.call_batcher import MAX_BATCH, CallBatcher
+from portico.kit.calls.channel import Incoming, Outgoing, Refused, ResponseInvalid, Unreachable
 from portico.kit.calls.client import Calls, Client, Layout, Summary
 from portico.kit.calls.errors import CallFailed, ConnectionLost
-from portico.kit.calls.gathering import MAX_BATCH, Gatherer
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.testing.channels import canned_response
 
@@ -60,20 +60,20 @@ def _number(path: str) -> int:
     return int(path.removesuffix("/renew").rpartition("/")[2])
 
 
-def calls_to(server: Server, gatherer: Gatherer, **options: Any) -> Calls:
+def calls_to(server: Server, batcher: CallBatcher, **options: Any) -> Calls:
     calls = Calls(server, **options)
-    calls.gather_with(gatherer)
+    calls.batch_with(batcher)
     return calls
 
 
 async def lend(server: Server, numbers: range) -> list[Any]:
     """Lend in as many tasks, each with calls of its own."""
-    gatherer = Gatherer()
-    acts = [calls_to(server, gatherer)(LoansClient).lend(number) for number in numbers]
+    batcher = CallBatcher()
+    acts = [calls_to(server, batcher)(LoansClient).lend(number) for number in numbers]
     return await asyncio.gather(*acts, return_exceptions=True)
 
 
-class TestGathering:
+class TestBatching:
     async def test_calls_of_the_same_moment_are_one_request(self) -> None:
         server = Server()
 
@@ -115,8 +115,8 @@ class TestGathering:
         assert [loan.number for loan in loans] == list(range(MAX_BATCH + 10))
 
     async def test_each_call_has_its_own_idempotency_key(self) -> None:
-        server, gatherer = Server(), Gatherer()
-        acts = [calls_to(server, gatherer, key=f"saga-{n}")(LoansClient).renew(n) for n in range(2)]
+        server, batcher = Server(), CallBatcher()
+        acts = [calls_to(server, batcher, key=f"saga-{n}")(LoansClient).renew(n) for n in range(2)]
 
         await asyncio.gather(*acts)
 
@@ -125,16 +125,16 @@ class TestGathering:
         assert all(name != b"idempotency-key" for name, _ in request.headers)
 
     async def test_a_call_that_must_not_be_repeated_is_sent_alone(self) -> None:
-        server, gatherer = Server(), Gatherer()
+        server, batcher = Server(), CallBatcher()
 
-        await asyncio.gather(*(calls_to(server, gatherer)(LoansClient).renew(n) for n in range(2)))
+        await asyncio.gather(*(calls_to(server, batcher)(LoansClient).renew(n) for n in range(2)))
 
         assert [out.path for out in server.sent] == ["/loans/0/renew", "/loans/1/renew"]
 
     async def test_the_prefix_of_the_system_is_that_of_the_request(self) -> None:
-        server, gatherer, layout = Server(), Gatherer(), Layout("/api")
+        server, batcher, layout = Server(), CallBatcher(), Layout("/api")
 
-        await asyncio.gather(*(calls_to(server, gatherer, layout=layout)(LoansClient).lend(n) for n in range(2)))
+        await asyncio.gather(*(calls_to(server, batcher, layout=layout)(LoansClient).lend(n) for n in range(2)))
 
         assert server.sent[0].path == "/api" + BATCH
         assert [item["path"] for item in orjson.loads(server.sent[0].body)] == ["/loans/0", "/loans/1"]
@@ -142,10 +142,10 @@ class TestGathering:
 
 class TestTraces:
     async def test_a_request_is_linked_to_the_span_of_each_of_its_calls(self) -> None:
-        recording, server, gatherer = Recording(), Server(), Gatherer()
+        recording, server, batcher = Recording(), Server(), CallBatcher()
         traces = [TraceContext(f"{number:032x}", "a" * 16, sampled=True) for number in (1, 2, 3)]
         callers = [
-            calls_to(server, gatherer, trace=trace, tracing=recording.tracing, request_id=f"req-{trace.trace_id[-1]}")
+            calls_to(server, batcher, trace=trace, tracing=recording.tracing, request_id=f"req-{trace.trace_id[-1]}")
             for trace in traces
         ]
 
@@ -181,8 +181,8 @@ class TestOutcomes:
                 {"status": None, "headers": {}, "body": None} if item["path"] == "/loans/1" else Server._lend(item)
             )
         )
-        gatherer = Gatherer()
-        calls = [calls_to(server, gatherer) for _ in range(3)]
+        batcher = CallBatcher()
+        calls = [calls_to(server, batcher) for _ in range(3)]
 
         loans = await asyncio.gather(*(each(LoansClient).lend(number) for number, each in enumerate(calls)))
 
@@ -220,11 +220,11 @@ class TestOutcomes:
         server = Server()
         server.whole = canned_response(200, body)
 
-        assert [type(each) for each in await lend(server, range(2))] == [AnswerInvalid] * 2
+        assert [type(each) for each in await lend(server, range(2))] == [ResponseInvalid] * 2
 
     async def test_a_caller_that_is_cancelled_does_not_cancel_the_others(self) -> None:
-        server, gatherer = Server(), Gatherer()
-        tasks = [asyncio.create_task(calls_to(server, gatherer)(LoansClient).lend(n)) for n in range(3)]
+        server, batcher = Server(), CallBatcher()
+        tasks = [asyncio.create_task(calls_to(server, batcher)(LoansClient).lend(n)) for n in range(3)]
         await asyncio.sleep(0)
 
         tasks[0].cancel()

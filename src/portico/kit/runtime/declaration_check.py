@@ -1,7 +1,7 @@
 """Start-up check that `Service(…)` declares what the service's package defines and uses.
 
-An undeclared consumer would not run, an undeclared event could not be published, and `/health` would not show an
-undeclared called service. A permission that no service requires is misspelt, or another program uses it.
+An undeclared consumer would not run, an undeclared event could not be published, and `/health` would not show a called
+service that is not declared. A permission that no service requires is misspelt, or only another program uses it.
 """
 
 import difflib
@@ -36,12 +36,12 @@ class Undeclared(RuntimeError):
 def check_declarations(service: Service, other_services: Collection[str] = ()) -> None:
     """Compare the declaration with what the service's package defines and uses.
 
-    The package defines routers, consumers, jobs and sagas: modules that may define them are imported. Its functions use
-    events, and clients of other services.
+    Modules that may define routers, consumers, jobs or sagas are imported. Functions of the package may use events, and
+    clients of other services.
 
     A service whose module is not a package is not checked, because other services may be defined in the same module. A
-    service whose name differs from the one that the package defines is not checked either, because it was derived from
-    it.
+    service whose name differs from that of the package's service is not checked either, because it is derived from that
+    service.
 
     Args:
         service: the declaration.
@@ -71,7 +71,7 @@ def check_declarations(service: Service, other_services: Collection[str] = ()) -
 
 
 def unused_permissions(system: System, known: Collection[str] = ()) -> list[str]:
-    """Return a warning for each permission of a role that is not `known`, and that no service of the system requires."""
+    """Return a warning for each permission of a role that is not `known` and that no service of the system requires."""
     routes = [route for each in system.services for router in each.routers for route in router.routes]
     asked = {route.access.permission for route in routes if route.access.permission is not None} | set(known)
     wanted = {permission for permissions in system.roles.values() for permission in permissions} - asked - {"*"}
@@ -88,7 +88,7 @@ def unused_permissions(system: System, known: Collection[str] = ()) -> list[str]
 
 
 def _texts(package: str) -> Iterator[str]:
-    """Yield the texts in the package: a condition in a function may require a permission."""
+    """Yield the string constants of the package, because a condition in a function may require a permission."""
     for name, module in list(sys.modules.items()):
         if f"{name}.".startswith(f"{package}."):
             yield from (each for each in vars(module).values() if isinstance(each, str))
@@ -96,7 +96,7 @@ def _texts(package: str) -> Iterator[str]:
 
 
 def _advice_for(used: type[Any], service: Service, other_services: Collection[str]) -> str | None:
-    """Return what to add to the declaration for a class that the service uses; None if nothing is missing."""
+    """Return the advice to declare a class that the service uses; None if nothing is missing."""
     if issubclass(used, Client):
         name = getattr(used, "service", None)
         declared = {service.name, *service.calls, *service.optional_calls}
@@ -108,7 +108,7 @@ def _advice_for(used: type[Any], service: Service, other_services: Collection[st
 
 @cache
 def _used_classes(module: ModuleType) -> list[type[Any]]:
-    """Return the events and clients that functions of the module use, except subscribers to broadcasts, which publish nothing."""
+    """Return the events and clients that functions of the module use, without events of broadcast subscriptions."""
     imported = [each for each in vars(module).values() if isinstance(each, ModuleType)]
     named = {
         name: value
@@ -155,7 +155,7 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
 
 
 def _identity(value: Any) -> object:
-    """Return what identifies an object: routers have no name; consumers, jobs and sagas have stored names."""
+    """Return the identity of an object. Routers have no name; consumers, jobs and sagas have stored names."""
     return id(value) if isinstance(value, Router) else (type(value), value.name)
 
 
@@ -175,7 +175,7 @@ def _modules(package: ModuleType) -> Iterator[ModuleType]:
 def _uses_a_constructor(name: str) -> bool:
     """Return whether the module uses a constructor.
 
-    Others are not imported: they may load libraries that are not needed.
+    Other modules are not imported, because they may load libraries that are not needed.
     """
     spec = find_spec(name)
     if spec is None or not isinstance(spec.loader, InspectLoader):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from portico.gateway.fast.sweep import Sweep
+from portico.gateway.fast.time_limits import TimeLimits
 
 
 @dataclass(eq=False)
@@ -24,20 +24,20 @@ class Idle:
 
 
 def test_requests_end_at_their_deadline() -> None:
-    sweep, early, late = Sweep(), Timed(10.0), Timed(20.0)
-    sweep.busy |= {early, late}
+    time_limits, early, late = TimeLimits(), Timed(10.0), Timed(20.0)
+    time_limits.busy |= {early, late}
 
-    sweep.apply(10.0)
+    time_limits.apply(10.0)
 
     assert (early.timed_out, late.timed_out) == ([10.0], [])
 
 
 def test_connections_are_closed_that_were_idle_for_too_long() -> None:
-    sweep, connections = Sweep(), [Idle(), Idle(), Idle()]
+    time_limits, connections = TimeLimits(), [Idle(), Idle(), Idle()]
     for since, connection in enumerate(connections):
-        sweep.idle[connection] = float(since)
+        time_limits.idle[connection] = float(since)
 
-    sweep.apply(6.0)
+    time_limits.apply(6.0)
 
     assert [connection.is_closed for connection in connections] == [True, True, False]
-    assert list(sweep.idle) == connections[2:]
+    assert list(time_limits.idle) == connections[2:]

@@ -6,9 +6,9 @@ import pytest
 from tests.examples.loans import service
 
 from portico.kit import Service
+from portico.kit.runtime.declaration_check import Undeclared, check_declarations, unused_permissions
 from portico.kit.runtime.shipped_systems import shipped_systems
 from portico.kit.runtime.system_loader import find_system
-from portico.kit.runtime.undeclared import Undeclared, check_declarations, unused_permissions
 from portico.testing.databases import Databases
 from portico.testing.running_service import run_service
 

@@ -1,7 +1,7 @@
-"""Gathered calls: calls of the same moment to one endpoint are sent as one request, and each gets its own response.
+"""Batched calls: concurrent calls to one endpoint are sent as one request, and each gets its own response.
 
-A typed client names the batch endpoint of a method (`batch="/loans/batch"`), and the called service derives that endpoint
-from the single one (`add_batch_route`). Callers do not notice it.
+A typed client names the batch endpoint of a method (`batch="/loans/batch"`), and the called service derives that
+endpoint from the single one (`add_batch_route`). Batching is invisible to callers.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 
 from portico.kit.calls.channel import Incoming, Outgoing
-from portico.kit.calls.errors import AnswerInvalid, CallError
+from portico.kit.calls.errors import CallError, ResponseInvalid
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Span
 
 MAX_BATCH = 128
-"""Calls that one request contains at most."""
+"""Maximum number of calls in one request."""
 
 _OK = 200
 _UNKNOWN_ENDPOINT = frozenset({404, 405})
@@ -28,8 +28,8 @@ _HEADERS = ("retry-after",)
 
 
 @dataclass(eq=False, slots=True)
-class GatheredCall:
-    """A call that can be sent with others.
+class BatchableCall:
+    """A call that can be sent in a batch.
 
     Args:
         out: the call.
@@ -62,19 +62,19 @@ class GatheredCall:
             span.end(status=status, error=error)
 
 
-class Gatherer:
-    """Gathers the calls of one occasion that many tasks share, such as the sagas of a service.
+class CallBatcher:
+    """Batches the calls of many tasks with one identity, such as the sagas of a service.
 
-    There is no timer. The calls that tasks make while the event loop runs them one after the other are one request. A call
-    without others is sent as it is.
+    There is no timer. The calls that tasks make in the same iteration of the event loop are one request. A call that is
+    alone is sent unchanged.
     """
 
     def __init__(self) -> None:
-        self._parked: defaultdict[tuple[str, str], list[GatheredCall]] = defaultdict(list)
+        self._waiting: defaultdict[tuple[str, str], list[BatchableCall]] = defaultdict(list)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def send(self, call: GatheredCall, *, batch: str) -> Incoming:
-        """Send a call together with others of the same moment, and return its own response.
+    async def send(self, call: BatchableCall, *, batch: str) -> Incoming:
+        """Send a call together with concurrent ones, and return its own response.
 
         Args:
             call: the call.
@@ -85,13 +85,13 @@ class Gatherer:
         """
         if not call.out.repeatable or call.out.query:
             return await call.send(call.out)
-        if not self._parked:
+        if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush, context=contextvars.Context())
-        self._parked[call.out.service, batch].append(call)
+        self._waiting[call.out.service, batch].append(call)
         return await call.answered
 
     async def close(self) -> None:
-        """Cancel the requests that are under way."""
+        """Cancel the requests in flight."""
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()
@@ -99,15 +99,15 @@ class Gatherer:
             await asyncio.wait(tasks)
 
     def _flush(self) -> None:
-        gathered, self._parked = self._parked, defaultdict(list)
-        for (_, batch), calls in gathered.items():
+        batches, self._waiting = self._waiting, defaultdict(list)
+        for (_, batch), calls in batches.items():
             waiting = [each for each in calls if not each.answered.done()]
             for start in range(0, len(waiting), MAX_BATCH):
                 part = waiting[start : start + MAX_BATCH]
                 if len(part) == 1:
                     self._start(self._send_alone(part[0]), part[0].context)
                 else:
-                    # The request belongs to the trace of its first call, and is linked to the spans of all.
+                    # The request belongs to the trace of its first call, and has links to the spans of all calls.
                     self._start(self._send_batch(batch, part), part[0].context)
 
     def _start(self, act: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
@@ -115,7 +115,7 @@ class Gatherer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send_alone(self, call: GatheredCall, *, in_doubt: bool = False) -> None:
+    async def _send_alone(self, call: BatchableCall, *, in_doubt: bool = False) -> None:
         try:
             answer = await call.send(call.out)
             answer.in_doubt |= in_doubt
@@ -126,7 +126,7 @@ class Gatherer:
             call.fail(error)
             raise
 
-    async def _send_batch(self, batch: str, calls: Sequence[GatheredCall]) -> None:
+    async def _send_batch(self, batch: str, calls: Sequence[BatchableCall]) -> None:
         first = calls[0]
         spans = []
         for each in calls:
@@ -140,7 +140,7 @@ class Gatherer:
             headers=[each for each in first.out.headers if each[0] != b"idempotency-key"],
             body=orjson.dumps(items),
             timeout=max(each.out.timeout for each in calls),
-            repeatable=True,  # each of the calls is
+            repeatable=True,  # each call is
             is_batch=True,
             links=spans,
         )
@@ -156,26 +156,26 @@ class Gatherer:
             return
         self._distribute(answer, calls)
 
-    def _distribute(self, answer: Incoming, calls: Sequence[GatheredCall]) -> None:
-        if answer.status in _UNKNOWN_ENDPOINT:  # a version of the service without this endpoint
+    def _distribute(self, answer: Incoming, calls: Sequence[BatchableCall]) -> None:
+        if answer.status in _UNKNOWN_ENDPOINT:  # the service has a version without this endpoint
             for each in calls:
                 self._start(self._send_alone(each), each.context)
             return
-        if answer.status != _OK:  # it concerns the request as a whole
+        if answer.status != _OK:  # the error concerns the whole request
             for each in calls:
                 each.succeed(answer)
             return
         answers = _answers(answer, len(calls))
         for each, own in zip(calls, answers or [None] * len(calls), strict=True):
             if answers is None:
-                each.fail(AnswerInvalid(each.out.service, "the response to a batch does not match its requests"))
-            elif own is None:  # it was not ready in time, and may have had its effect
+                each.fail(ResponseInvalid(each.out.service, "the response to a batch does not match its requests"))
+            elif own is None:  # it was not ready in time, and may have had an effect
                 self._start(self._send_alone(each, in_doubt=True), each.context)
             else:
                 each.succeed(own)
 
 
-def _item(call: GatheredCall, trace: TraceContext) -> dict[str, Any]:
+def _item(call: BatchableCall, trace: TraceContext) -> dict[str, Any]:
     headers = {name: value.decode("latin-1") for name, value in call.out.headers}
     return {
         "method": call.out.method,
@@ -188,7 +188,7 @@ def _item(call: GatheredCall, trace: TraceContext) -> dict[str, Any]:
 
 
 def _answers(answer: Incoming, count: int) -> list[Incoming | None] | None:
-    """Return the response to each call, None for those that were not ready; None if the body is not valid."""
+    """Return the response to each call, with None for calls that were not ready; None if the body is not valid."""
     try:
         found = orjson.loads(answer.body)
         answers = [_answer(each, answer) for each in found]

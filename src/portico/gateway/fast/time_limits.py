@@ -1,4 +1,4 @@
-"""Time limits of the fast plane: looked at a few times a second for all connections, instead of a timer for each request."""
+"""Time limits of the fast plane: one task checks all connections a few times a second; requests need no timers."""
 
 import asyncio
 import time
@@ -9,17 +9,17 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 SECONDS: Final = 0.25
-"""How often (seconds) time limits are looked at. A request may take so much longer than its limit."""
+"""Interval (seconds) of the check. A request may exceed its time limit by this much."""
 
 
 class TimedExchange(Protocol):
     """A request in progress."""
 
     deadline: float
-    """When its time is over, by `time.perf_counter`."""
+    """Time at which it times out, by `time.perf_counter`."""
 
     def time_out(self) -> None:
-        """End the request, because its time is over."""
+        """End the request because of a time-out."""
 
 
 class IdleConnection(Protocol):
@@ -33,8 +33,8 @@ class IdleConnection(Protocol):
         """Close the connection."""
 
 
-class Sweep:
-    """The requests in progress, and the idle connections in the order in which they became idle."""
+class TimeLimits:
+    """Time limits of requests in progress, and of idle connections in the order in which they became idle."""
 
     def __init__(self) -> None:
         self.busy: set[TimedExchange] = set()
@@ -50,7 +50,7 @@ class Sweep:
                 logger.exception("time_limits_failed")
 
     def apply(self, now: float) -> None:
-        """End requests whose time is over, and close connections that were idle for too long."""
+        """End requests that have timed out, and close connections that were idle for too long."""
         for exchange in [each for each in self.busy if each.deadline <= now]:
             exchange.time_out()
         expired = []
