@@ -254,8 +254,8 @@ SERIES = {
     },
     "PorticoOutboxLate": {'portico_outbox_lag_seconds{system="commerce", job="orders"}': "61x20"},
     "PorticoDeadLetters": {'portico_dead_letters{system="commerce", job="orders"}': "1x20"},
-    "PorticoRetriesPiling": {'portico_events_parked{system="commerce", job="orders"}': "101x20"},
-    "PorticoEventsUnroutable": {'portico_events_stranded{system="commerce", job="orders"}': "1x20"},
+    "PorticoManyRetries": {'portico_events_waiting{system="commerce", job="orders"}': "101x20"},
+    "PorticoEventsUnroutable": {'portico_events_unroutable{system="commerce", job="orders"}': "1x20"},
     "PorticoSagaOld": {'portico_sagas_oldest_seconds{system="commerce", job="orders", saga="s"}': "901x20"},
     "PorticoSagasFailing": {'portico_sagas_failing{system="commerce", job="orders", saga="s"}': "11x20"},
 }

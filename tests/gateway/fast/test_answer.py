@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.gateway.fast.answer import CHUNKED, ChunkReader, head_of, read_head
-from portico.gateway.fast.memo import encoded
+from portico.gateway.fast.memo import encode_headers
 from portico.gateway.forwarding import GATEWAY_ONLY, client_headers
 from portico.gateway.request_head import Header
 
@@ -23,14 +23,14 @@ VALUES = st.one_of(
 def test_fields_are_filtered_as_on_the_asgi_plane(fields: list[Header], has_cors: bool) -> None:  # noqa: FBT001  given
     added = [(b"x-request-id", b"1"), *([VARY] if has_cors else [])]
     sent = [*fields, (b"content-length", b"2")]
-    head = b"HTTP/1.1 200 OK\r\n" + encoded(sent)
+    head = b"HTTP/1.1 200 OK\r\n" + encode_headers(sent)
     answer = read_head(head + b"\r\n{}", len(head) - 2)
 
     if answer is None:
         assert sum(name == b"vary" for name, _ in fields) > 1  # the ASGI plane serves it
         return
     cors = [VARY] if has_cors and not answer.varies_by_origin else []
-    sent_on = answer.fields + encoded([(b"x-request-id", b"1"), *cors])
+    sent_on = answer.fields + encode_headers([(b"x-request-id", b"1"), *cors])
     lowered = [(name.lower(), value) for name, value in sent]
     assert sorted(parsed(sent_on)) == sorted(client_headers(lowered, added))
     assert head_of(200, sent) == answer

@@ -28,7 +28,7 @@ def entered(breaker: Breaker) -> Permit:
 
 def trip(breaker: Breaker) -> None:
     for _ in range(TRIPPING.consecutive):
-        entered(breaker).failed()
+        entered(breaker).record_failure()
 
 
 class TestOpening:
@@ -41,38 +41,44 @@ class TestOpening:
         assert breaker.openings == 1
 
     def test_a_success_resets_the_count(self, breaker: Breaker) -> None:
-        for outcome in (Permit.failed, Permit.failed, Permit.succeeded, Permit.failed, Permit.failed):
+        for outcome in (
+            Permit.record_failure,
+            Permit.record_failure,
+            Permit.record_success,
+            Permit.record_failure,
+            Permit.record_failure,
+        ):
             outcome(entered(breaker))
 
         assert breaker.state is BreakerState.CLOSED
 
     def test_half_of_many_calls_failing_opens_it(self, breaker: Breaker) -> None:
         for _ in range(TRIPPING.min_calls // 2):
-            entered(breaker).succeeded()
-            entered(breaker).failed()
+            entered(breaker).record_success()
+            entered(breaker).record_failure()
 
         assert breaker.state is BreakerState.OPEN
 
     def test_half_of_few_calls_failing_does_not(self, breaker: Breaker) -> None:
         for _ in range(TRIPPING.min_calls // 2 - 1):
-            entered(breaker).succeeded()
-            entered(breaker).failed()
+            entered(breaker).record_success()
+            entered(breaker).record_failure()
 
         assert breaker.state is BreakerState.CLOSED
 
     def test_failures_before_the_window_are_ignored(self, breaker: Breaker, clock: ManualClock) -> None:
         for _ in range(TRIPPING.min_calls // 2 - 1):
-            entered(breaker).succeeded()
-            entered(breaker).failed()
+            entered(breaker).record_success()
+            entered(breaker).record_failure()
         clock.advance(TRIPPING.window + 1)
-        entered(breaker).succeeded()
-        entered(breaker).failed()
+        entered(breaker).record_success()
+        entered(breaker).record_failure()
 
         assert breaker.state is BreakerState.CLOSED
 
     def test_an_abandoned_call_does_not_count(self, breaker: Breaker) -> None:
         for _ in range(10):
-            entered(breaker).abandoned()
+            entered(breaker).record_abandoned()
 
         assert breaker.state is BreakerState.CLOSED
 
@@ -89,7 +95,7 @@ class TestTrial:
     def test_a_successful_trial_closes_it(self, breaker: Breaker, clock: ManualClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
-        entered(breaker).succeeded()
+        entered(breaker).record_success()
 
         assert breaker.state is BreakerState.CLOSED
 
@@ -100,7 +106,7 @@ class TestTrial:
         periods = []
         for _ in range(4):
             clock.advance(breaker.retry_after)
-            entered(breaker).failed()
+            entered(breaker).record_failure()
             periods.append(breaker.retry_after)
 
         assert periods == [10, 20, 20, 20]
@@ -108,7 +114,7 @@ class TestTrial:
     def test_an_abandoned_trial_allows_another(self, breaker: Breaker, clock: ManualClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
-        entered(breaker).abandoned()
+        entered(breaker).record_abandoned()
 
         assert breaker.admits()
 
@@ -117,15 +123,15 @@ class TestTrial:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
         entered(breaker)
-        early.succeeded()
+        early.record_success()
 
         assert breaker.state is BreakerState.HALF_OPEN
 
     def test_only_the_first_end_of_a_call_counts(self, breaker: Breaker) -> None:
         for _ in range(TRIPPING.consecutive):
             passage = entered(breaker)
-            passage.succeeded()
-            passage.failed()
+            passage.record_success()
+            passage.record_failure()
 
         assert breaker.state is BreakerState.CLOSED
 
@@ -154,7 +160,10 @@ class BreakerMachine(RuleBasedStateMachine):
                 self.trials.append(passage)
 
     @precondition(lambda self: self.under_way)
-    @rule(which=st.integers(0), how=st.sampled_from([Permit.succeeded, Permit.failed, Permit.abandoned]))
+    @rule(
+        which=st.integers(0),
+        how=st.sampled_from([Permit.record_success, Permit.record_failure, Permit.record_abandoned]),
+    )
     def end(self, which: int, how: Callable[[Permit], None]) -> None:
         passage = self.under_way.pop(which % len(self.under_way))
         if passage in self.trials:
@@ -205,7 +214,7 @@ class TestProbe:
         assert probe is not None
         assert breaker.enter(probe=True) is None, "one trial at a time"
 
-        probe.succeeded()
+        probe.record_success()
 
         assert breaker.state is BreakerState.CLOSED
 
@@ -215,7 +224,7 @@ class TestProbe:
         probe = breaker.enter(probe=True)
         assert probe is not None
 
-        probe.failed()
+        probe.record_failure()
 
         assert breaker.state is BreakerState.OPEN
         assert breaker.retry_after == TRIPPING.open_for - 2

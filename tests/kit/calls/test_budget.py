@@ -16,7 +16,7 @@ class BudgetMachine(RuleBasedStateMachine):
     @rule(times=st.integers(1, 30))
     def call(self, times: int) -> None:
         for _ in range(times):
-            self.budget.called()
+            self.budget.record_call()
             self.calls += 1
 
     @rule()
@@ -42,15 +42,15 @@ class TestRetryBudget:
         budget = RetryBudget(ratio=0.2, burst=1)
         budget.spend()
         for _ in range(4):
-            budget.called()
+            budget.record_call()
         too_early = budget.spend()
-        budget.called()
+        budget.record_call()
 
         assert (too_early, budget.spend()) == (False, True)
 
     def test_saves_at_most_the_burst(self) -> None:
         budget = RetryBudget(burst=2)
         for _ in range(1000):
-            budget.called()
+            budget.record_call()
 
         assert [budget.spend() for _ in range(3)] == [True, True, False]

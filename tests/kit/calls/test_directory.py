@@ -60,7 +60,7 @@ class TestBalancing:
         for _ in range(10):
             with await known.lease("user") as lease:
                 chosen[lease.instance.address.host] += 1
-                lease.succeeded()
+                lease.record_success()
 
         assert chosen == {"user-1": 5, "user-2": 5}
 
@@ -68,7 +68,7 @@ class TestBalancing:
         known = directory(clock)
         busy = await known.lease("user")
         others = [await known.lease("user") for _ in range(1)]
-        others[0].succeeded()
+        others[0].record_success()
 
         assert (await known.lease("user")).instance is not busy.instance
 
@@ -87,7 +87,7 @@ class TestBalancing:
         leases = [await known.lease("user") for _ in range(3)]
         assert {lease.instance.address.host for lease in leases} == {"a1"}
 
-        leases[0].failed()
+        leases[0].record_failure()
 
         assert (await known.lease("user")).instance.address.host == "b2"
 
@@ -96,7 +96,7 @@ class TestEjection:
     async def test_a_failing_instance_gets_no_more_calls(self, clock: ManualClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
-        failing.failed()
+        failing.record_failure()
 
         chosen = {(await known.lease("user")).instance.address.host for _ in range(5)}
 
@@ -105,7 +105,7 @@ class TestEjection:
     async def test_a_successful_trial_restores_it(self, clock: ManualClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
-        failing.failed()
+        failing.record_failure()
         clock.advance(5)
 
         chosen = {(await known.lease("user")).instance.address.host for _ in range(4)}
@@ -114,9 +114,9 @@ class TestEjection:
 
     async def test_if_all_fail_the_error_has_retry_after(self, clock: ManualClock) -> None:
         known = directory(clock)
-        (await known.lease("user")).failed()
+        (await known.lease("user")).record_failure()
         clock.advance(2)
-        (await known.lease("user")).failed()
+        (await known.lease("user")).record_failure()
 
         with pytest.raises(BreakerOpen) as refusal:
             await known.lease("user")
@@ -127,17 +127,17 @@ class TestEjection:
     async def test_a_probe_is_let_through_if_all_fail_and_restores_the_instance(self, clock: ManualClock) -> None:
         known = directory(clock)
         for _ in range(2):
-            (await known.lease("user")).failed()
+            (await known.lease("user")).record_failure()
 
         probe = await known.lease("user", probe=True)
-        probe.succeeded()
+        probe.record_success()
 
         assert (await known.lease("user")).instance is probe.instance
 
     async def test_a_probe_prefers_a_working_instance(self, clock: ManualClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
-        failing.failed()
+        failing.record_failure()
 
         chosen = [(await known.lease("user", probe=True)).instance for _ in range(4)]
 
@@ -192,7 +192,7 @@ class TestLookups:
     async def test_a_remaining_instance_keeps_its_breaker(self, clock: ManualClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
-        (await known.lease("user")).failed()
+        (await known.lease("user")).record_failure()
         registry.hosts_now = ("10.0.0.1", "10.0.0.2")
         clock.advance(4.9)
         await known.aclose()

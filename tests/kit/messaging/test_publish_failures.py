@@ -65,7 +65,7 @@ class TestRejectedEvents:
             "reader.left",
             "r1",
         )
-        assert (dead_letter.attempts, dead_letter.cause, dead_letter.error) == (2, "Refused", "refused")
+        assert (dead_letter.attempts, dead_letter.cause, dead_letter.error) == (2, "Rejected", "refused")
         assert '"title":"Dune"' in dead_letter.body
         assert (await waiting(library), await logged(library)) == ([], [])
         assert [line["event_id"] for line in lines if line["event"] == "event_dead"] == [bad.message_id]

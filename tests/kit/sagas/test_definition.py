@@ -121,4 +121,4 @@ class TestSagaState:
 
     def test_its_size_is_limited(self) -> None:
         with pytest.raises(ValueError, match="are allowed"):
-            Trip(days=3, ticket="x" * 70_000).dumped()
+            Trip(days=3, ticket="x" * 70_000).to_json()

@@ -88,5 +88,5 @@ class TestUndoReason:
     def test_round_trips(self) -> None:
         why = UndoReason(False, "Größer als gedacht", "too_large", "measure")
 
-        assert UndoReason.loaded(why.dumped()) == why
-        assert UndoReason.loaded(None) is None
+        assert UndoReason.from_json(why.to_json()) == why
+        assert UndoReason.from_json(None) is None

@@ -5,7 +5,7 @@ from math import ceil
 
 from portico.gateway.cors import EXPOSED, MAX_AGE
 from portico.gateway.export.direct_routes import DirectRoutes, Entry
-from portico.gateway.export.nginx_blocks import block, quoted, short
+from portico.gateway.export.nginx_blocks import block, quote, short
 from portico.gateway.export.options import Lines, join_blocks, slug
 from portico.gateway.export.route_classes import RouteClass
 from portico.gateway.forwarding import SECURITY_FIELDS
@@ -64,15 +64,15 @@ class DirectMaps:
         """Return the map of routes. Literal paths come first, so that NGINX finds them by their hash."""
         comment = "# service:rate:deadline in milliseconds:origins of each route. The first match decides."
         lines = ['default "";', *(line for entry in self._routes.entries for line in _keys(entry))]
-        meant = self._map(
+        preflight = self._map(
             '"$request_method:$http_access_control_request_method"',
             "method",
             "default $request_method;",
-            f'"~^OPTIONS:(?<{self._name}_meant>[A-Z]+)$" {self.var("meant")};',
+            f'"~^OPTIONS:(?<{self._name}_asked>[A-Z]+)$" {self.var("asked")};',
         )
         source = f'"{self.var("method")} $uri"'
         routes = self._map(source, "route", *lines)
-        return ["# A preflight request concerns the method that it names.", *meant, "", comment, *routes]
+        return ["# A preflight request concerns the method that it names.", *preflight, "", comment, *routes]
 
     def _allowed_map(self) -> Lines:
         lines = [f'{_path_key(each)} "{", ".join(methods)}";' for each, methods in self._routes.allowed() if methods]
@@ -179,13 +179,13 @@ def _keys(entry: Entry) -> Lines:
         return [f'"{method} {route_class.template}" {target};' for method in entry.methods]
     methods = "|".join(entry.methods)
     grouped = f"(?:{methods})" if "|" in methods else methods
-    return [f'"~^{grouped} {quoted(route_class.pattern[1:])}" {target};']
+    return [f'"~^{grouped} {quote(route_class.pattern[1:])}" {target};']
 
 
 def _path_key(route_class: RouteClass) -> str:
     if route_class.is_literal and len(route_class.template) <= _MAX_KEY_LENGTH:
         return f'"{route_class.template}"'
-    return f'"~{quoted(route_class.pattern)}"'
+    return f'"~{quote(route_class.pattern)}"'
 
 
 def _unclear_lines() -> Lines:

@@ -91,8 +91,8 @@ _CONSUMED = (
         "Retries and dead letters",
         "short",
         {
-            "waiting in {{job}}": "portico_events_parked{$of}",
-            "unroutable in {{job}}": "portico_events_stranded{$of}",
+            "waiting in {{job}}": "portico_events_waiting{$of}",
+            "unroutable in {{job}}": "portico_events_unroutable{$of}",
             "dead letters of {{job}}": "portico_dead_letters{$of}",
         },
     ),

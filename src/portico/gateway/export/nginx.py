@@ -4,10 +4,10 @@ from portico.gateway.export.nginx_blocks import (
     FORWARDED,
     block,
     error_page,
-    forwarding,
+    forward_directives,
     listen_directives,
     location,
-    quoted,
+    quote,
     redirect,
     short,
     upstream,
@@ -44,7 +44,7 @@ class _File:
         return join_blocks(blocks)
 
     def _public(self) -> Lines:
-        paths = [f'"~{quoted(route_class.pattern)}" 1;' for route_class in self._routes.public]
+        paths = [f'"~{quote(route_class.pattern)}" 1;' for route_class in self._routes.public]
         return block(f"map $uri ${self._name}_public", ["default 0;", *paths])
 
     def _blocked(self) -> Lines:
@@ -72,7 +72,7 @@ class _File:
                 "",
                 'proxy_set_header Connection "";',
                 *FORWARDED,
-                *forwarding(default),
+                *forward_directives(default),
                 "",
                 f"if (${self._name}_public = 0) {{ return 404; }}",
                 f"if (${self._name}_blocked) {{ return 404; }}",
@@ -119,4 +119,4 @@ _PLACE = [
 def _rule(rule: BlockRule) -> str:
     method = r"\S+" if rule.methods == ANY_METHOD else "|".join(sorted(rule.methods))
     grouped = f"(?:{method})" if "|" in method else method
-    return f'"~^{grouped} {quoted(rule.route_class.pattern[1:])}" {int(rule.is_blocked)};'
+    return f'"~^{grouped} {quote(rule.route_class.pattern[1:])}" {int(rule.is_blocked)};'

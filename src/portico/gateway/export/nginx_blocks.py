@@ -40,7 +40,7 @@ def block(head: str, lines: Lines) -> Lines:
     return [f"{head} {{", *(f"    {line}" if line else "" for line in lines), "}"]
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Return `text` for a double-quoted string. NGINX requires only quotes to be escaped."""
     return text.replace('"', '\\"')
 
@@ -82,7 +82,7 @@ def upstream(name: str, addresses: Sequence[str]) -> Lines:
     return block(f"upstream {name}", [*servers, *keepalive])
 
 
-def forwarding(limits: ForwardLimits) -> Lines:
+def forward_directives(limits: ForwardLimits) -> Lines:
     """Return the default directives for forwarding and retrying requests."""
     return [
         "proxy_http_version 1.1;",
@@ -137,7 +137,7 @@ def _read_timeout(limits: ForwardLimits) -> Lines:
 def _where(route_class: RouteClass) -> str:
     if "{" not in route_class.template:
         return f"location = {route_class.template}"
-    return f'location ~ "{quoted(route_class.pattern)}"'
+    return f'location ~ "{quote(route_class.pattern)}"'
 
 
 def error_page(

@@ -97,7 +97,7 @@ _PUBLISHING = (
         2,
         "critical",
         "Events of {{ $labels.job }} have waited for more than a minute to be published.",
-        "Look for broker_unavailable, event_refused and relay_failed in the log.",
+        "Look for broker_unavailable, event_rejected and relay_failed in the log.",
     ),
 )
 _CONSUMING = (
@@ -110,8 +110,8 @@ _CONSUMING = (
         "`portico dead-letters list` shows them. Replay them after the correction.",
     ),
     Alert(
-        "PorticoRetriesPiling",
-        'portico_events_parked{system="$system"} > 100',
+        "PorticoManyRetries",
+        'portico_events_waiting{system="$system"} > 100',
         10,
         "warning",
         "{{ $labels.job }} retries more than 100 events.",
@@ -119,7 +119,7 @@ _CONSUMING = (
     ),
     Alert(
         "PorticoEventsUnroutable",
-        'portico_events_stranded{system="$system"} > 0',
+        'portico_events_unroutable{system="$system"} > 0',
         15,
         "warning",
         "Events of {{ $labels.job }} wait for a consumer that no process has.",

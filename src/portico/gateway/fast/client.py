@@ -248,7 +248,7 @@ class FastConnection(LimitedConnection):
 
     # Reports of an exchange
 
-    def exchange_ended(self, exchange: Exchange) -> None:
+    def on_exchange_end(self, exchange: Exchange) -> None:
         """Handle the end of a complete response."""
         if self._exchange is not exchange:
             return
@@ -263,7 +263,7 @@ class FastConnection(LimitedConnection):
         else:
             self.plane.time_limits.idle[self] = time.perf_counter()
 
-    def exchange_broken(self, exchange: Exchange) -> None:
+    def on_exchange_broken(self, exchange: Exchange) -> None:
         """Handle a response that cannot be completed."""
         if self._exchange is exchange:
             self._exchange = None

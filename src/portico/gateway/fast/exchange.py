@@ -139,7 +139,7 @@ class Exchange(ABC):
         """End the exchange after a complete response. The connection can serve the next request."""
         plane, route = self.plane, self.known.route
         plane.forwarded += 1
-        route.budget.called()
+        route.budget.record_call()
         if self.request.span is None:
             status, counters = self.status, route.counters
             counter = counters[status] if status in counters else plane.counter(route, status)
@@ -147,15 +147,15 @@ class Exchange(ABC):
                 plane.time_limits.busy.discard(self)
                 plane.slots.release(self.known.holder)
                 counter.add(time.perf_counter() - self.began, self.upstream_seconds)
-                self.client.exchange_ended(self)
+                self.client.on_exchange_end(self)
                 return
         self._end(Outcome.COMPLETE)
-        self.client.exchange_ended(self)
+        self.client.on_exchange_end(self)
 
     def break_off(self, outcome: Outcome) -> None:
         """Abort a response that cannot be completed. The client's connection is closed, so that the client notices."""
         self._end(outcome)
-        self.client.exchange_broken(self)
+        self.client.on_exchange_broken(self)
 
     def client_lost(self) -> None:
         """Handle a disconnect of the client."""

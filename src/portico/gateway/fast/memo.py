@@ -272,7 +272,7 @@ def is_one_head(data: bytes) -> bool:
     return data.endswith(HEAD_END) and data.find(HEAD_END) == len(data) - len(HEAD_END)
 
 
-def encoded(headers: Iterable[Header]) -> bytes:
+def encode_headers(headers: Iterable[Header]) -> bytes:
     """Return header fields encoded for HTTP/1.1."""
     return b"".join([b"%b: %b\r\n" % each for each in headers])
 

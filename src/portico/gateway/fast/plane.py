@@ -7,7 +7,15 @@ from typing import Final
 
 from portico.gateway.access_log import ResponseCounter
 from portico.gateway.decisions import ANONYMOUS, Caller, Forward, MatchedRequest, PolicyInputs
-from portico.gateway.fast.memo import KnownFields, KnownPaths, KnownRequest, KnownRoute, SharedFields, encoded, is_plain
+from portico.gateway.fast.memo import (
+    KnownFields,
+    KnownPaths,
+    KnownRequest,
+    KnownRoute,
+    SharedFields,
+    encode_headers,
+    is_plain,
+)
 from portico.gateway.fast.time_limits import TimeLimits
 from portico.gateway.forwarding import passing_headers
 from portico.gateway.proxy.app import ProxyApp
@@ -85,10 +93,10 @@ class FastPlane:
             bucket=bucket,
             holder=address_key(matched.client),
             passing=passing,
-            passing_bytes=encoded(passing) + b"\r\n",
+            passing_bytes=encode_headers(passing) + b"\r\n",
             cors=cors,
-            cors_bytes=encoded(cors),
-            cors_bytes_varied=encoded(each for each in cors if each[0] != _VARY),
+            cors_bytes=encode_headers(cors),
+            cors_bytes_varied=encode_headers(each for each in cors if each[0] != _VARY),
             expires_at=math.inf if caller.principal is None else caller.principal.expires_at.timestamp() + LEEWAY,
             changes=changes,
         )
@@ -106,7 +114,7 @@ class FastPlane:
     def encoded_once(self, fields: list[Header]) -> bytes:
         """Return the encoded fields of every response, such as Date. The server replaces the list to change it."""
         if fields is not self._default_fields:
-            self._default_fields, self._default_bytes = fields, encoded(fields)
+            self._default_fields, self._default_bytes = fields, encode_headers(fields)
         return self._default_bytes
 
     def is_valid(self, known: KnownRequest) -> bool:

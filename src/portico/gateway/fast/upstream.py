@@ -17,7 +17,7 @@ from portico.gateway.fast.answer import (
     read_head,
 )
 from portico.gateway.fast.exchange import Exchange, Response
-from portico.gateway.fast.memo import encoded
+from portico.gateway.fast.memo import encode_headers
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
 from portico.gateway.upstreams.base import UpstreamRequest
 from portico.gateway.upstreams.http_connection import HttpConnection
@@ -55,13 +55,13 @@ class HttpForwarding(Exchange):
             return
         plain, passing = self.request, self.known.passing_bytes
         if plain.state is not None or plain.passing:
-            passing = encoded(plain.id_headers[2:]) + passing
+            passing = encode_headers(plain.id_headers[2:]) + passing
         head = b"%bx-request-id: %b\r\ntraceparent: %b\r\nhost: %b\r\n%b"
         fields = (plain.line[0], plain.request_id, plain.trace, address.host_field, passing)
         self.connection.send_direct(head % fields, self)
 
     def abandon(self) -> None:
-        self.lease.abandoned()
+        self.lease.record_abandoned()
         if self.connection is not None:
             self.connection.finish_direct()
             self.connection.close()
@@ -111,7 +111,7 @@ class HttpForwarding(Exchange):
         if self.left < 0:
             self.hand_over()
             return
-        self.lease.failed()
+        self.lease.record_failure()
         self.break_off(Outcome.BROKEN)
 
     def _begin(self, received: bytes) -> None:
@@ -151,7 +151,7 @@ class HttpForwarding(Exchange):
         """Abort after bytes that are not a valid response. The client receives an incomplete response."""
         if head:
             self.client.transport.write(head)
-        self.lease.failed()
+        self.lease.record_failure()
         self.abandon()
         self.break_off(Outcome.BROKEN)
 
@@ -165,7 +165,7 @@ class HttpForwarding(Exchange):
                 self.upstream.connections.put_back(self.lease.instance.address, connection)
             else:
                 connection.close()
-        self.lease.succeeded()
+        self.lease.record_success()
         self.complete()
 
 

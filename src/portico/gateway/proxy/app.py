@@ -167,7 +167,7 @@ class ProxyApp:
             access.outcome = outcome.value
             self.record(access, span, began)
 
-        stream.when_ended(ended)
+        stream.on_end(ended)
 
     def _read(self, scope: Scope, receive: Receive, send: Send) -> ProxyRequest:
         head = head_of(scope)

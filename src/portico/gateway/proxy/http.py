@@ -136,7 +136,7 @@ class HttpExchange:
             time.perf_counter()
         )  # the event loop's clock may have millisecond resolution
         began, tried, send = first.began, first.tried, first.response
-        self._budget.called()
+        self._budget.record_call()
         while True:
             remaining = max(began + decision.timeout - time.perf_counter(), 0.001)
             request = UpstreamRequest(head.method, head.path, head.query, headers, remaining, self._body)

@@ -34,7 +34,7 @@ class RelayedStream:
         else:
             source.connection_lost()
 
-    def when_ended(self, act: Callable[[Outcome], None]) -> None:
+    def on_end(self, act: Callable[[Outcome], None]) -> None:
         """Call `act` when the stream ends, or at once if it has already ended."""
         if self._outcome is None:
             self._on_end = act

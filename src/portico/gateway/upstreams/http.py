@@ -98,15 +98,15 @@ class HttpUpstream:
             async with asyncio.timeout(request.timeout):
                 connection = await begun
         except TimeoutError:
-            lease.failed()
+            lease.record_failure()
             raise CallTimedOut(self._service, "no response in time") from None
         except CallFailed:
             if request.body is not None and request.body.broken:
-                lease.abandoned()
-            lease.failed()
+                lease.record_abandoned()
+            lease.record_failure()
             raise
         except BaseException:
-            lease.abandoned()
+            lease.record_abandoned()
             raise
         return HttpResponse(connection, lease, self.connections)
 
@@ -116,21 +116,21 @@ class HttpUpstream:
             async with asyncio.timeout(request.timeout):
                 socket = await self._open(lease.instance.address, request)
         except aiohttp.WSServerHandshakeError as error:
-            lease.succeeded()
+            lease.record_success()
             raise _refusal(error) from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            lease.failed()
+            lease.record_failure()
             raise Unreachable(self._service, type(error).__name__) from error
         except TimeoutError:
-            lease.failed()
+            lease.record_failure()
             raise CallTimedOut(self._service, "no response in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            lease.failed()
+            lease.record_failure()
             raise ConnectionLost(self._service, type(error).__name__) from error
         except BaseException:
-            lease.abandoned()
+            lease.record_abandoned()
             raise
-        lease.succeeded()
+        lease.record_success()
         return HttpWebSocket(self._service, socket)
 
     async def aclose(self) -> None:
@@ -180,18 +180,18 @@ class HttpResponse:
         self._lease = lease
         self._connections = connections
         if is_proxy_error(self.status, self.headers):
-            lease.failed()
+            lease.record_failure()
         elif any(name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in self.headers):
-            lease.succeeded()  # an event stream may last for hours, so its beginning counts as success
+            lease.record_success()  # an event stream may last for hours, so its beginning counts as success
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         try:
             async for chunk in self._connection.chunks():
                 yield chunk
         except CallFailed:
-            self._lease.failed()
+            self._lease.record_failure()
             raise
-        self._lease.succeeded()
+        self._lease.record_success()
 
     async def aclose(self) -> None:
         self.connection_lost()
@@ -208,7 +208,7 @@ class HttpResponse:
         return self
 
     def connection_lost(self) -> None:
-        self._lease.abandoned()
+        self._lease.record_abandoned()
         self._connections.release(self._lease.instance.address, self._connection)
 
     def pause_writing(self) -> None:

@@ -172,7 +172,7 @@ class LocalResponse:
     # Application side
 
     def hand_over(self, source: StreamSource) -> StreamConnection | None:
-        """Hand the response over: the application writes it after it has returned (see kit.http.stream_connections)."""
+        """Hand over the response: the application writes it after it has returned (see kit.http.stream_connections)."""
         if self._bodiless or self._complete or self._disconnected.done():
             return None
         self._stream = LocalStream(self, source)

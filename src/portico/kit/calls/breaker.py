@@ -139,7 +139,7 @@ class Breaker:
         self._consecutive_failures = self._trials_in_flight = self._trials_succeeded = 0
         self._slices.clear()
 
-    def _succeeded(self, epoch: int) -> None:
+    def _record_success(self, epoch: int) -> None:
         if epoch != self._epoch:
             return
         if self._state is BreakerState.HALF_OPEN:
@@ -156,7 +156,7 @@ class Breaker:
         else:
             self._slice().calls += 1
 
-    def _failed(self, epoch: int) -> None:
+    def _record_failure(self, epoch: int) -> None:
         if epoch != self._epoch:
             return
         if self._state is BreakerState.HALF_OPEN and self._is_early_probe:
@@ -173,7 +173,7 @@ class Breaker:
         if self._consecutive_failures >= self._config.consecutive or self._exceeds_ratio():
             self._open()
 
-    def _abandoned(self, epoch: int) -> None:
+    def _record_abandoned(self, epoch: int) -> None:
         if epoch == self._epoch and self._state is BreakerState.HALF_OPEN:
             self._trials_in_flight -= 1
 
@@ -205,20 +205,20 @@ class Permit:
         self._breaker: Breaker | None = breaker
         self._epoch = epoch
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Report that the instance responded."""
         if (breaker := self._end()) is not None:
-            breaker._succeeded(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
+            breaker._record_success(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """Report that the instance did not respond, or that a proxy in front of it reported an error."""
         if (breaker := self._end()) is not None:
-            breaker._failed(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
+            breaker._record_failure(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
 
-    def abandoned(self) -> None:
+    def record_abandoned(self) -> None:
         """Report that the caller gave up, which says nothing about the instance."""
         if (breaker := self._end()) is not None:
-            breaker._abandoned(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
+            breaker._record_abandoned(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
 
     def _end(self) -> Breaker | None:
         breaker, self._breaker = self._breaker, None

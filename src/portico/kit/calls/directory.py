@@ -78,7 +78,7 @@ class InstanceLease(Permit):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.abandoned()
+        self.record_abandoned()
 
 
 class Pool:

@@ -68,7 +68,7 @@ class HttpChannel:
                         return await self._answer(out, lease)
                     except asyncio.CancelledError:
                         if limit.expired():  # the cancellation of a caller says nothing about the instance
-                            lease.failed()
+                            lease.record_failure()
                         raise
         except TimeoutError:
             raise CallTimedOut(
@@ -81,17 +81,17 @@ class HttpChannel:
         try:
             answer = await self._exchange(out, lease.instance.address)
         except _NOTHING_SENT as error:
-            lease.failed()
+            lease.record_failure()
             raise Unreachable(out.service, _reason(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            lease.failed()
+            lease.record_failure()
             raise ConnectionLost(out.service, _reason(error)) from error
         except ResponseTooLarge:
-            lease.succeeded()
+            lease.record_success()
             raise
         if is_proxy_error(answer.status, answer.headers):
-            lease.failed()
-        lease.succeeded()
+            lease.record_failure()
+        lease.record_success()
         return answer
 
     async def _exchange(self, out: Outgoing, address: InstanceAddress) -> Incoming:

@@ -62,7 +62,7 @@ class LocalChannel:
         with self._pool(out.service).lease() as lease:
             app = self._apps.get(out.service)
             if app is None:
-                lease.failed()
+                lease.record_failure()
                 raise Unreachable(out.service, "it does not run in this process")
             return await self._answer(app, out, lease)
 
@@ -75,17 +75,17 @@ class LocalChannel:
             async with asyncio.timeout(out.timeout):
                 answer = await exchange.answer
         except TimeoutError:
-            lease.failed()
+            lease.record_failure()
             raise CallTimedOut(
                 out.service, f"no response to {out.method} {out.path} within {out.timeout:.3f} s"
             ) from None
         except ConnectionLost:
-            lease.failed()
+            lease.record_failure()
             raise
         except ResponseTooLarge:
-            lease.succeeded()
+            lease.record_success()
             raise
-        lease.succeeded()
+        lease.record_success()
         return answer
 
     def states(self, service: str | None = None) -> tuple[InstanceState, ...]:

@@ -38,7 +38,7 @@ class RetryBudget:
         self._price = math.ceil(1 / ratio)  # in calls; integers do not drift
         self._capacity = self._tokens = burst * self._price
 
-    def called(self) -> None:
+    def record_call(self) -> None:
         """Record a first attempt."""
         if self._tokens < self._capacity:
             self._tokens += 1
@@ -98,7 +98,7 @@ class RetryingChannel:
         now = self._monotonic or asyncio.get_running_loop().time
         until = now() + out.timeout
         budget = self._budget(out.service)
-        budget.called()
+        budget.record_call()
         attempt, in_doubt = 1, False
         outcome = await self._attempt(out)
         while (wait := self._wait(out, attempt, outcome)) is not None:

@@ -287,7 +287,7 @@ def newest_first(key: OrderColumn) -> Keyset:
 
 async def total_rows(reader: Reader, statement: Select[Any], window: Window) -> int:
     """Return the number of rows like `count_rows`. Do not count a list again that was long within `REMEMBERED_FOR`."""
-    counted = counting(statement, window)
+    counted = count_statement(statement, window)
     key = None if window.counts_all else statement_key(counted)
     long_lists, now = reader.database.long_lists, reader.clock.monotonic()
     if key is not None and long_lists.has(key, now):
@@ -300,7 +300,7 @@ async def total_rows(reader: Reader, statement: Select[Any], window: Window) -> 
 
 async def count_rows(reader: Reader, statement: Select[Any], window: Window, *, limit: int = COUNT_LIMIT) -> int:
     """Return the number of rows of `statement`: all if `counts_all` is set, else at most `limit` + 1."""
-    return await _count(reader, counting(statement, window, limit=limit))
+    return await _count(reader, count_statement(statement, window, limit=limit))
 
 
 async def _count(reader: Reader, counted: Select[Any]) -> int:
@@ -308,7 +308,7 @@ async def _count(reader: Reader, counted: Select[Any]) -> int:
     return int(count)
 
 
-def counting(statement: Select[Any], window: Window, *, limit: int = COUNT_LIMIT) -> Select[Any]:
+def count_statement(statement: Select[Any], window: Window, *, limit: int = COUNT_LIMIT) -> Select[Any]:
     """Return the statement of `count_rows`."""
     rows: Select[Any] = statement.order_by(None).with_only_columns(
         literal_column("1").label("one"), maintain_column_froms=True

@@ -67,7 +67,7 @@ class EventSink(Protocol):
     async def write(self, work: "UnitOfWork", publications: Sequence[Publication]) -> None:
         """Write the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
 
-    def committed(self) -> None:
+    def on_commit(self) -> None:
         """Notify the sink that the transaction with the events is committed."""
 
 
@@ -280,7 +280,7 @@ class UnitOfWork(Reader):
             # After the flush, which locks the aggregate's row, so that ids of its events increase in commit order.
             await self.flush()
             await self._sink.write(self, self._publications)
-            self._after_commit.append(self._sink.committed)
+            self._after_commit.append(self._sink.on_commit)
         await self.flush()
         self.committing = self.has_begun
         if self.committing or self._invalidated or self._after_commit:

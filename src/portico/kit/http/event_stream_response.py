@@ -96,4 +96,4 @@ async def _stream_request(request: Request) -> StreamRequest:
 
 
 EventStreamRequest = Annotated[StreamRequest, Depends(_stream_request)]
-"""In an endpoint declared with `streams=True`: whether the client wants an event stream, and how to open it."""
+"""In an endpoint declared with `streams=True`: whether the client wants an event stream, and how to open one."""

@@ -160,7 +160,7 @@ class DeadLetters:
         """
 
         async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
-            rows = await _locked(work, choice, after)
+            rows = await _lock_batch(work, choice, after)
             rejected = [row for row in rows if row.kind == "not_publishable"]
             await publish_again(work, rejected)
             failed = [row.id for row in rows if row.kind != "not_publishable"]
@@ -186,7 +186,7 @@ class DeadLetters:
         """
 
         async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
-            rows = await _locked(work, choice, after)
+            rows = await _lock_batch(work, choice, after)
             if rows:
                 handled = [
                     {"consumer": row.consumer, "event_id": row.event_id, "handled_at": work.now}
@@ -220,6 +220,6 @@ def _after(after: int, choice: DeadLetterFilter) -> Select[Any]:
     return select(failed_events).where(failed_events.c.id > after, *choice.conditions()).order_by(failed_events.c.id)
 
 
-async def _locked(work: UnitOfWork, choice: DeadLetterFilter, after: int) -> list[Any]:
+async def _lock_batch(work: UnitOfWork, choice: DeadLetterFilter, after: int) -> list[Any]:
     """Return the next batch, locked against concurrent replays and discards."""
     return list((await work.execute(_after(after, choice).limit(BATCH).with_for_update())).all())

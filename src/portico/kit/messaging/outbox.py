@@ -44,7 +44,7 @@ class Outbox:
         """Store the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
         await work.write_each(_INSERT, [self._row(each.event, each.at, each.trace) for each in publications])
 
-    def committed(self) -> None:
+    def on_commit(self) -> None:
         """Wake the relay."""
         self._wake()
 

@@ -17,7 +17,7 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-_CAUSE = "Refused"
+_CAUSE = "Rejected"
 MAX_HOLD = timedelta(seconds=300)
 """Maximum delay between two attempts to publish a rejected event."""
 _HOLD_BACKOFF = Backoff(base=2.0, limit=MAX_HOLD.total_seconds(), jitter=0.0)
@@ -85,9 +85,9 @@ class PublishFailures:
         await work.execute(insert(blocked_aggregates).values(held | {"error": reason}))
         self._until = until if self._until is None else max(until, self._until)
         if attempts == 1:
-            logger.error("event_refused", **about, reason=reason)
+            logger.error("event_rejected", **about, reason=reason)
         else:
-            logger.warning("event_refused", **about, reason=reason)
+            logger.warning("event_rejected", **about, reason=reason)
 
 
 async def _add_dead_letter(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:

@@ -151,9 +151,9 @@ def measure_inbox(context: MessagingContext, inbox: Inbox) -> None:
 def measure_retry_queue(context: MessagingContext, retry_queue: RetryQueue) -> None:
     """Register the metrics of a service's retry queue."""
     metrics = context.metrics
-    metrics.gauge("portico_events_parked", "Events waiting for a retry", lambda: retry_queue.waiting)
+    metrics.gauge("portico_events_waiting", "Events waiting for a retry", lambda: retry_queue.waiting)
     metrics.gauge(
-        "portico_events_stranded",
+        "portico_events_unroutable",
         "Events waiting for a consumer that this process does not have",
         lambda: retry_queue.unroutable,
     )

@@ -53,7 +53,7 @@ async def start_saga(
         "saga_id": saga_id,
         "name": saga.name,
         "subject": subject,
-        "state": state.dumped(),
+        "state": state.to_json(),
         "status": "running",
         "step": saga.steps[0].name,
         "done": "",
@@ -104,7 +104,7 @@ async def request_undo(
         raise PastNoReturn(saga_id=row.saga_id, step=row.step)
     undo_reason = UndoReason(requested=True, reason=reason[:MAX_REASON_LENGTH], code=code)
     is_waiting = row.owner is None
-    values = {"undo_reason": undo_reason.dumped(), "due_at": work.now if is_waiting else row.due_at}
+    values = {"undo_reason": undo_reason.to_json(), "due_at": work.now if is_waiting else row.due_at}
     await work.execute(update(sagas).where(sagas.c.saga_id == row.saga_id).values(values))
     await _record_request(work, row, "cancel", actor=None, reason=reason)
     return UndoTiming.NOW if is_waiting and (not row.attempts or row.failures) else UndoTiming.AFTER_STEP

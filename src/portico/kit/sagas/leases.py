@@ -211,7 +211,7 @@ class SagaLeases:
                 attempts=row.attempts + 1,
                 failures=row.failures,
                 in_doubt=row.in_doubt or row.owner is not None,
-                undo_reason=UndoReason.loaded(row.undo_reason),
+                undo_reason=UndoReason.from_json(row.undo_reason),
                 skip=row.skip,
             ),
             fence=row.fence + 1,

@@ -60,12 +60,12 @@ class UndoReason:
     code: str
     step: str | None = None
 
-    def dumped(self) -> str:
+    def to_json(self) -> str:
         """Return the reason as JSON, as it is stored in the saga's row."""
         return orjson.dumps(self).decode()
 
     @classmethod
-    def loaded(cls, text: str | None) -> Self | None:
+    def from_json(cls, text: str | None) -> Self | None:
         """Return the reason that a row stores, if any."""
         return None if text is None else cls(**orjson.loads(text))
 

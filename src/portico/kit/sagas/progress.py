@@ -172,7 +172,7 @@ class Progress:
             "of_saga": claimed.saga_id,
             "of_fence": claimed.fence,
             "knows_undo": claimed.position.undo_reason is not None,
-            "new_state": state.dumped(),
+            "new_state": state.to_json(),
             "new_status": to.status,
             "new_step": to.step,
             "new_done": ",".join(to.done),
@@ -180,7 +180,7 @@ class Progress:
             "new_failures": to.failures,
             "new_in_doubt": to.in_doubt,
             "new_skip": to.skip,
-            "new_undo_reason": None if to.undo_reason is None else to.undo_reason.dumped(),
+            "new_undo_reason": None if to.undo_reason is None else to.undo_reason.to_json(),
             "new_error": outcome.reason or None,
             "new_owner": None,
             "new_due_at": None if to.has_ended else due_at,
@@ -194,7 +194,7 @@ class Progress:
         row = (await work.execute(select(*columns).where(sagas.c.saga_id == claimed.saga_id))).one_or_none()
         if row is None:
             return LeaseLost(claimed.saga_id)
-        undo_reason = UndoReason.loaded(row.undo_reason)
+        undo_reason = UndoReason.from_json(row.undo_reason)
         if row.fence == claimed.fence and undo_reason is not None:
             return UndoRequested(undo_reason)
         # A claim increases the fence but keeps the position. Only this process's own write does both in one step.

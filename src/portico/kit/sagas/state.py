@@ -39,7 +39,7 @@ class SagaState(BaseModel):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return self.model_validate(values | changes)
 
-    def dumped(self) -> str:
+    def to_json(self) -> str:
         """Return the state as JSON. Raises StateTooLarge."""
         text = self.model_dump_json()
         if len(text) > MAX_STATE_LENGTH:

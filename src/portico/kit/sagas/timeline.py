@@ -104,7 +104,7 @@ async def saga_status(reader: Reader, subject: str) -> SagaStatus | None:
         row.failures,
         row.error,
         row.due_at,
-        UndoReason.loaded(row.undo_reason),
+        UndoReason.from_json(row.undo_reason),
     )
 
 
@@ -126,7 +126,7 @@ def _saga_entries(row: Any) -> list[TimelineEntry]:
     """Return the entries from the saga's row: its start, and its end or current attempt."""
     start = TimelineEntry(row.name, "", "start", 0, row.started_at, row.started_at, "done")
     if row.ended_at is not None:
-        undo_reason = UndoReason.loaded(row.undo_reason)
+        undo_reason = UndoReason.from_json(row.undo_reason)
         reason = None if undo_reason is None else undo_reason.reason
         return [start, TimelineEntry(row.name, "", "end", 0, row.ended_at, row.ended_at, row.status, reason)]
     action = ("undo" if row.status == "undoing" else "do") if row.step else "end"

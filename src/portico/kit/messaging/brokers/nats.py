@@ -112,7 +112,7 @@ class NatsBroker:
         """
         connection = await self._ready()
         try:
-            errors = await connection.stored(self._subjects, messages)
+            errors = await connection.publish(self._subjects, messages)
             return {messages[place].id: _rejection_reason(error) for place, error in errors.items()}
         except BaseException:
             await self._drop(connection)

@@ -70,7 +70,7 @@ class NatsConnection:
     def is_usable(self) -> bool:
         return self.client.is_connected and not self.lost.is_set()
 
-    async def stored(self, subjects: str, messages: Sequence[Message]) -> dict[int, dict[str, Any]]:
+    async def publish(self, subjects: str, messages: Sequence[Message]) -> dict[int, dict[str, Any]]:
         """Send all messages in order and wait until JetStream has confirmed or rejected each.
 
         The subjects are `{subjects}.{partition}.{type}`.
