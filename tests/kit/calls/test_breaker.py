@@ -183,7 +183,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @invariant()
     def retry_after_is_consistent(self) -> None:
         assert (self.breaker.retry_after == 0) == self.breaker.admits()
-        assert 0 <= self.breaker.retry_after <= 8
+        assert 0 <= self.breaker.retry_after <= 8 + 1e-9  # differences of times are rounded
 
     @invariant()
     def it_can_always_close_again(self) -> None:
