@@ -50,8 +50,9 @@ async def serve(port: int, caching: str) -> None:
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.cache.memory import MemoryCache
     from portico.kit.foundation.clock import Clock
+    from portico.kit.foundation.garbage_collection import tune_garbage_collection
     from portico.kit.runtime.host import Host
-    from portico.kit.runtime.serving import ServedApp, Servers, bind, tune_garbage_collection
+    from portico.kit.runtime.serving import ServedApp, Servers, bind
     from portico.kit.settings import Environment
     from portico.services.catalog import service
     from portico.testing.issuer import Issuer

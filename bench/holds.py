@@ -77,7 +77,8 @@ async def seating(tokens: Path | None = None) -> AsyncIterator["Host"]:
 
 
 async def serve(port: int, tokens: str) -> None:
-    from portico.kit.runtime.serving import ServedApp, Servers, bind, tune_garbage_collection
+    from portico.kit.foundation.garbage_collection import tune_garbage_collection
+    from portico.kit.runtime.serving import ServedApp, Servers, bind
 
     async with (
         seating(Path(tokens)) as host,

@@ -61,7 +61,8 @@ async def catalog(token: Path | None = None) -> AsyncIterator["Host"]:
 
 
 async def serve(port: int, token: str) -> None:
-    from portico.kit.runtime.serving import ServedApp, Servers, bind, tune_garbage_collection
+    from portico.kit.foundation.garbage_collection import tune_garbage_collection
+    from portico.kit.runtime.serving import ServedApp, Servers, bind
 
     async with (
         catalog(Path(token)) as host,

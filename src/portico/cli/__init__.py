@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from portico import __version__
 from portico.cli.errors import print_error
+from portico.kit.foundation.garbage_collection import collect_less_often
 
 # A command is a module of this package whose `app` is a typer.Typer; to add one, add its name here.
 # Modules import slow libraries inside functions, so that `portico --help` is fast.
@@ -72,6 +73,7 @@ def portico(
 
 def main() -> None:
     """Run the command line. Ends the process: 0, 2 for an error that the user can fix, 1 if Portico is at fault."""
+    collect_less_often()
     try:
         app()
     except KeyboardInterrupt:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from portico.kit.foundation.garbage_collection import tune_garbage_collection
 from portico.kit.runtime.host import Migrating
-from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers, tune_garbage_collection
+from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers
 from portico.kit.runtime.system import System
 from portico.kit.runtime.tls import ServerCertificate
 from portico.kit.settings import Environment, Settings

@@ -29,6 +29,9 @@ def main(prepare: "Callable[[Any], object]" = lambda _: None) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches every process; the parent decides
     from portico.cli.errors import print_error
+    from portico.kit.foundation.garbage_collection import collect_less_often
+
+    collect_less_often()
     from portico.kit.runtime.supervisor import Assignment
 
     try:

@@ -7,13 +7,12 @@ SystemExit if its port is in use. Here the process handles signals, and every so
 import asyncio
 import contextlib
 import errno
-import gc
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -206,17 +205,3 @@ def _config(served: ServedApp, grace: float) -> uvicorn.Config:
         ws_max_size=_MAX_MESSAGE_BYTES,
         **tls,
     )
-
-
-_THRESHOLD: Final = 10_000  # new objects between collections; with Python's default (700) an order costs 7 % more
-
-
-def tune_garbage_collection() -> None:
-    """Exclude the objects created so far from garbage collection, and collect less often.
-
-    A full collection of those objects would block the event loop for a sixth of a second. Call this once, after the
-    services have started.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_THRESHOLD)
