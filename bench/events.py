@@ -139,7 +139,7 @@ async def servers() -> AsyncIterator[list[Case]]:
                 Case(
                     "two processes, PostgreSQL, RabbitMQ, 500/s",
                     500,
-                    (10, 50),
+                    (10, 30),
                     here.contexts["publisher"],
                     read_arrivals,
                 )
