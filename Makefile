@@ -5,7 +5,7 @@ VENV ?= .venv
 UV ?= uv
 SYSTEM ?= commerce
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 SLOW ?=
 
 # REQUIRE_SERVERS implies the slow tests
@@ -39,7 +39,7 @@ develop: $(DEVELOPMENT) ## make .venv as well with what the tests and checks nee
 up: $(RUN_TIME) ## run the commerce system; choose another with SYSTEM=catalog or SYSTEM=ticketing
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
 
-test: $(DEVELOPMENT) ## run the tests, two files in parallel; SLOW=1 includes the slow ones; select with ARGS="-k gateway"
+test: $(DEVELOPMENT) ## run the tests, JOBS=3 files in parallel; SLOW=1 includes the slow ones; select with ARGS="-k gateway"
 	@$(if $(WHOLE),,echo "Slow tests (whole systems whose processes are killed, MariaDB) are left out. Run them with: make test SLOW=1")
 	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(if $(WHOLE),,-m "not slow") $(ARGS)
 

@@ -9,14 +9,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import psutil
 
 from portico.servers import free_port
+from portico.testing.preloaded import PreloadedProcess, can_preload, start_preloaded
 
 T = TypeVar("T")
 
@@ -98,9 +100,7 @@ class Command:
         self._out = folder / "out.txt"
         self._err = folder / "err.txt"
         with self._out.open("ab") as out, self._err.open("ab") as err:
-            self.process = subprocess.Popen(  # noqa: S603 this Python
-                portico(*arguments, python=python), cwd=folder, env=environment(variables), stdout=out, stderr=err
-            )
+            self.process = _start(arguments, folder, environment(variables), (None, out, err), python)
 
     def __enter__(self) -> Self:
         return self
@@ -173,13 +173,32 @@ def run_portico(
     folder: Path, *arguments: str, variables: Mapping[str, str] | None = None, entered: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with `entered` as its standard input."""
-    return subprocess.run(  # noqa: S603 this Python
-        portico(*arguments),
-        cwd=folder,
-        env=environment(variables),
-        input=entered,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_TIMEOUT,
+    with TemporaryFile("w+") as given, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        given.write(entered)
+        given.seek(0)
+        process = _start(arguments, folder, environment(variables), (given, out, err))
+        try:
+            status = process.wait(COMMAND_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        for each in (out, err):
+            each.seek(0)
+        return subprocess.CompletedProcess(arguments, status, out.read(), err.read())
+
+
+def _start(
+    arguments: Sequence[str],
+    folder: Path,
+    environ: Mapping[str, str],
+    files: tuple[IO[Any] | None, IO[Any], IO[Any]],
+    python: str | Path = sys.executable,
+) -> "subprocess.Popen[bytes] | PreloadedProcess":
+    """Start `portico` with standard input, output and error in `files`; preloaded if it runs with this Python."""
+    if python == sys.executable and can_preload(environ):
+        return start_preloaded(arguments, folder=folder, environ=environ, files=files)
+    given, out, err = files
+    return subprocess.Popen(  # noqa: S603 the Python of the test
+        portico(*arguments, python=python), cwd=folder, env=environ, stdin=given, stdout=out, stderr=err
     )
