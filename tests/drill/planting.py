@@ -30,17 +30,17 @@ class Bug:
         name: of the bug.
         system: the system with it.
         drill: what to do.
-        rules: rules that the drill finds broken.
+        invariants: invariants that the drill finds broken.
         message: a part of the message of a breach.
         plant: returns what is done to each service when it starts, given the folder of the databases.
-        also: further rules that may be broken; None for any.
+        also: further invariants that may be broken; None for any.
         history: a part of a line of the history that the drill prints.
     """
 
     name: str
     system: System
     drill: DrillSettings
-    rules: frozenset[str]
+    invariants: frozenset[str]
     message: str
     plant: Plant = lambda _: lambda _: None
     also: frozenset[str] | None = frozenset()

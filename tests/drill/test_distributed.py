@@ -80,7 +80,7 @@ class TestAPlantedBug:
         with start_private_servers() as servers:
             report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path, progress=forget)
 
-        assert {breach.rule for breach in report.breaches} == {"every consumer handled every event"}
+        assert {breach.invariant for breach in report.breaches} == {"every consumer handled every event"}
         assert any("queue-order-mail" in breach.message for breach in report.breaches)
         assert report.history
 

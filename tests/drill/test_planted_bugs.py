@@ -1,4 +1,4 @@
-"""The embedded drill finds bugs that are planted in a system, each by the rule that it breaks."""
+"""The embedded drill finds bugs that are planted in a system, each by the invariant that it breaks."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -240,11 +240,11 @@ async def test_a_planted_bug_is_found(tmp_path: Path, bug: Bug) -> None:
         folder = tmp_path / str(seed)
         folder.mkdir()
         report = await run_embedded(bug.system, replace(bug.drill, seed=seed), folder, change=bug.plant(folder))
-        broken = {breach.rule for breach in report.breaches}
-        if bug.rules <= broken:
+        broken = {breach.invariant for breach in report.breaches}
+        if bug.invariants <= broken:
             break
 
-    assert bug.rules <= broken
-    assert bug.also is None or broken <= bug.rules | bug.also
+    assert bug.invariants <= broken
+    assert bug.also is None or broken <= bug.invariants | bug.also
     assert any(bug.message in breach.message for breach in report.breaches)
     assert not bug.history or any(bug.history in line for line in report.history)

@@ -15,7 +15,7 @@ OF_THE_WAITING_LIST = {
     "every place in the waiting list ends",
     "places are offered to the oldest party that they suffice for",
 }
-"""Rules that may have nothing to check: whether a buyer waits depends on timing."""
+"""Invariants that may have nothing to check: whether a buyer waits depends on timing."""
 
 # A crashed service closes nothing; its connections are closed when they are collected.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -36,4 +36,4 @@ class TestTicketing:
         assert [*report.breaches, *report.history] == []
         assert report.outcomes["CONFIRMED"] > 0
         assert report.injected.total() > 10
-        assert all(number for rule, number in report.checked.items() if rule not in OF_THE_WAITING_LIST)
+        assert all(number for invariant, number in report.checked.items() if invariant not in OF_THE_WAITING_LIST)

@@ -201,11 +201,11 @@ def print_report(console: "Console", report: "Report", *, brief: bool) -> None:
         _print_tables(console, report)
     for breach in report.breaches[:_MAX_BREACHES]:
         subject = f" ({breach.subject})" if breach.subject else ""
-        console.print(f"  [red]{breach.rule}[/]: {breach.message}{subject}", soft_wrap=True)
+        console.print(f"  [red]{breach.invariant}[/]: {breach.message}{subject}", soft_wrap=True)
     if len(report.breaches) > _MAX_BREACHES:
         console.print(f"  … and {len(report.breaches) - _MAX_BREACHES} more")
     if report.history:
-        console.print("  The shortest history of what broke a rule:")
+        console.print("  The shortest history of what broke an invariant:")
         for line in report.history:
             console.print(f"    {line}", markup=False, soft_wrap=True)
 
@@ -217,8 +217,8 @@ def _print_tables(console: "Console", report: "Report") -> None:
     for what, number in report.injected.items():
         injected.add_row(what, str(number))
     console.print(injected)
-    broken = {breach.rule for breach in report.breaches}
-    checked = Table("rule", "checked", "", box=None, header_style="bold", padding=(0, 2, 0, 2))
-    for rule, number in report.checked.items():
-        checked.add_row(rule, str(number), "[red]broken[/]" if rule in broken else "[green]holds[/]")
+    broken = {breach.invariant for breach in report.breaches}
+    checked = Table("invariant", "checked", "", box=None, header_style="bold", padding=(0, 2, 0, 2))
+    for invariant, number in report.checked.items():
+        checked.add_row(invariant, str(number), "[red]broken[/]" if invariant in broken else "[green]holds[/]")
     console.print(checked)

@@ -1,4 +1,4 @@
-"""The databases of a system, read while no service changes them, and the rules that they break."""
+"""The databases of a system, read while no service changes them, and the invariants that they break."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ MAILS: Any = Notification.__table__
 
 
 class DrillDatabases:
-    """The databases of a system, with the results of the rules.
+    """The databases of a system, with the results of the invariants.
 
     Args:
         system: the system.
@@ -97,13 +97,13 @@ class DrillDatabases:
             entries.append((payment.updated_at, line))
         return entries
 
-    def count_checked(self, rule: str, number: int) -> None:
-        """Record that a rule checked a number of objects."""
-        self.checked[rule] = self.checked.get(rule, 0) + number
+    def count_checked(self, invariant: str, number: int) -> None:
+        """Record that an invariant checked a number of objects."""
+        self.checked[invariant] = self.checked.get(invariant, 0) + number
 
-    def report_breach(self, rule: str, message: str, subject: object = None) -> None:
-        """Record that a rule is broken."""
-        self.breaches.append(Breach(rule, message, None if subject is None else str(subject)))
+    def report_breach(self, invariant: str, message: str, subject: object = None) -> None:
+        """Record that an invariant is broken."""
+        self.breaches.append(Breach(invariant, message, None if subject is None else str(subject)))
 
 
 class ShopDatabases(DrillDatabases):

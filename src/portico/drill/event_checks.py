@@ -1,4 +1,4 @@
-"""The rules for events and mails."""
+"""The invariants for events and mails."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -42,46 +42,50 @@ async def check_events(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
 async def check_handled(shop: DrillDatabases) -> None:
     """Check that every consumer handled every event, and that none is a dead letter."""
     await _check_inboxes(shop)
-    rule = "no event is a dead letter"
+    invariant = "no event is a dead letter"
     for name in shop.databases:
         dead = await shop.rows(name, select(failed_events).where(failed_events.c.state == "dead"))
-        shop.count_checked(rule, 1)
+        shop.count_checked(invariant, 1)
         for letter in dead:
-            shop.report_breach(rule, f"{letter.type} at {name}'s {letter.consumer}: {letter.error}", letter.aggregate)
+            shop.report_breach(
+                invariant, f"{letter.type} at {name}'s {letter.consumer}: {letter.error}", letter.aggregate
+            )
 
 
 async def check_mails(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
     """Check that customers received their mails."""
-    rule = "each mail about an order is sent once"
+    invariant = "each mail about an order is sent once"
     queued: EventCounts = Counter()
     for mail in await shop.rows("notifications", select(MAILS)):
         queued[mail.template, str(mail.order_id)] += 1
         if mail.status != "sent":
-            shop.report_breach(rule, f"the mail {mail.template} is {mail.status}", mail.order_id)
-    shop.count_checked(rule, len(queued))
+            shop.report_breach(invariant, f"the mail {mail.template} is {mail.status}", mail.order_id)
+    shop.count_checked(invariant, len(queued))
     for (template, order_id), number in queued.items():
         if number > 1:
-            shop.report_breach(rule, f"the mail {template} was queued {number} times", order_id)
+            shop.report_breach(invariant, f"the mail {template} was queued {number} times", order_id)
     for order_id, order in orders.items():
         for template, statuses in ORDER_MAILS.items():
             if order.status in statuses and not queued[template, order_id]:
-                shop.report_breach(rule, f"the order is {order.status}, and has no mail {template}", order_id)
+                shop.report_breach(invariant, f"the order is {order.status}, and has no mail {template}", order_id)
 
 
 async def _check_published(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
-    rule = "each change of an order or payment is published once"
+    invariant = "each change of an order or payment is published once"
     due = [
         (kind.event_type, order_id, number)
         for order_id, order in orders.items()
         for kind, number in _EVENTS_OF_AN_ORDER.get(order.status, {}).items()
     ]
     published = await _published(shop, "orders")
-    shop.count_checked(rule, len(due))
+    shop.count_checked(invariant, len(due))
     for kind, order_id, number in due:
         if published[kind, order_id] != number:
             status = orders[order_id].status
             shop.report_breach(
-                rule, f"the order is {status}, and {kind} was published {published[kind, order_id]} times", order_id
+                invariant,
+                f"the order is {status}, and {kind} was published {published[kind, order_id]} times",
+                order_id,
             )
 
     payments = {str(row.payment_id): row for row in await shop.rows("payments", select(PAYMENTS))}
@@ -91,12 +95,12 @@ async def _check_published(shop: ShopDatabases, orders: Mapping[str, Any]) -> No
     )
     expected.update((PaymentFailed.event_type, key) for key, row in payments.items() if row.status == "failed")
     published = await _published(shop, "payments")
-    shop.count_checked(rule, len(expected))
+    shop.count_checked(invariant, len(expected))
     for kind, payment_id in expected.keys() | published.keys():
         counts = published[kind, payment_id], expected[kind, payment_id]
         if counts[0] != counts[1]:
             message = f"{kind} of {payment_id} was published {counts[0]} times, expected {counts[1]}"
-            shop.report_breach(rule, message, payments[payment_id].order_id)
+            shop.report_breach(invariant, message, payments[payment_id].order_id)
 
 
 async def _published(shop: ShopDatabases, service: str) -> EventCounts:
@@ -105,7 +109,7 @@ async def _published(shop: ShopDatabases, service: str) -> EventCounts:
 
 
 async def _check_inboxes(shop: DrillDatabases) -> None:
-    rule = "every consumer handled every event"
+    invariant = "every consumer handled every event"
     handled: dict[str, set[tuple[str, str]]] = {
         name: {(row.consumer, row.event_id) for row in await shop.rows(name, select(inbox))} for name in shop.databases
     }
@@ -115,7 +119,7 @@ async def _check_inboxes(shop: DrillDatabases) -> None:
                 consumers = placement.service.consumers
                 kinds = [kind for (known, _), kind in event_types(consumers).items() if known == event.type]
                 for consumer in {each.name for kind in kinds for each in consumers_of(consumers, kind)}:
-                    shop.count_checked(rule, 1)
+                    shop.count_checked(invariant, 1)
                     if (consumer, event.event_id) not in handled[placement.name]:
                         message = f"{event.type} {event.event_id} was not handled by {placement.name}'s {consumer}"
-                        shop.report_breach(rule, message, event.aggregate)
+                        shop.report_breach(invariant, message, event.aggregate)

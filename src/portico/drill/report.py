@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A broken rule.
+    """A broken invariant.
 
     Args:
-        rule: the rule.
+        invariant: the invariant.
         message: what is wrong, a sentence.
         subject: the id of the order or booking that it concerns, if any.
     """
 
-    rule: str
+    invariant: str
     message: str
     subject: str | None = None
 
@@ -29,9 +29,9 @@ class Report:
         injected: the number of faults by place and kind.
         points: the number of places where a fault was possible.
         crashes: the number of services that crashed and were restarted.
-        checked: the number of objects that each rule checked.
-        breaches: the broken rules.
-        history: what happened to an order or a booking that broke a rule, line by line.
+        checked: the number of objects that each invariant checked.
+        breaches: the broken invariants.
+        history: what happened to an order or a booking that broke an invariant, line by line.
         seconds: the duration.
     """
 

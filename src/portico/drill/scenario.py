@@ -66,10 +66,10 @@ class Scenario(ABC):
 
     @abstractmethod
     async def check(self, databases: DrillDatabases) -> Mapping[str, int]:
-        """Check every rule; return the number of orders or bookings by status."""
+        """Check every invariant; return the number of orders or bookings by status."""
 
     async def conclude(self, databases: DrillDatabases, report: Report) -> None:
-        """Check every rule, and fill the report. It gets the shortest history of those that broke a rule."""
+        """Check every invariant, and fill the report. It gets the shortest history of those that broke an invariant."""
         report.outcomes.update(await self.check(databases))
         report.breaches += [Breach("every request is answered as documented", message) for message in self.errors]
         report.breaches += databases.breaches

@@ -1,4 +1,4 @@
-"""The rules for places, bookings, tickets and money, checked in the databases of the services."""
+"""The invariants for places, bookings, tickets and money, checked in the databases of the services."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -41,7 +41,7 @@ class TicketingDatabases(DrillDatabases):
 
 
 async def check_all(databases: DrillDatabases, acknowledged: Mapping[str, str], waits: SeenWaits) -> None:
-    """Check every rule.
+    """Check every invariant.
 
     Args:
         databases: the databases.
@@ -61,28 +61,28 @@ async def check_all(databases: DrillDatabases, acknowledged: Mapping[str, str], 
 
 
 def _check_bookings(databases: DrillDatabases, bookings: Mapping[str, Any], acknowledged: Mapping[str, str]) -> None:
-    rule = "every booking has an outcome"
-    databases.count_checked(rule, len(bookings))
+    invariant = "every booking has an outcome"
+    databases.count_checked(invariant, len(bookings))
     for booking in bookings.values():
         if booking.status == "PENDING":
-            databases.report_breach(rule, "the booking is still PENDING", booking.booking_id)
-    rule = "every acknowledged booking exists, once"
-    databases.count_checked(rule, len(acknowledged))
+            databases.report_breach(invariant, "the booking is still PENDING", booking.booking_id)
+    invariant = "every acknowledged booking exists, once"
+    databases.count_checked(invariant, len(acknowledged))
     for booking_id in acknowledged.values():
         if booking_id not in bookings:
-            databases.report_breach(rule, "the booking was acknowledged, and does not exist", booking_id)
+            databases.report_breach(invariant, "the booking was acknowledged, and does not exist", booking_id)
     for booking_id in bookings.keys() - set(acknowledged.values()):
-        databases.report_breach(rule, "a repeated request made two bookings", booking_id)
+        databases.report_breach(invariant, "a repeated request made two bookings", booking_id)
 
 
 async def _check_places(databases: DrillDatabases, bookings: Mapping[str, Any], tickets: list[Any]) -> None:
-    rule = "no place has two holders, and each sold place has one live ticket of a confirmed booking"
+    invariant = "no place has two holders, and each sold place has one live ticket of a confirmed booking"
     live = [each for each in tickets if each.status in _LIVE]
-    databases.count_checked(rule, len(live))
+    databases.count_checked(invariant, len(live))
     for ticket in live:
         status = bookings[str(ticket.booking_id)].status
         if status != "CONFIRMED":
-            databases.report_breach(rule, f"a ticket is live, and its booking is {status}", ticket.booking_id)
+            databases.report_breach(invariant, f"a ticket is live, and its booking is {status}", ticket.booking_id)
     for show in await databases.rows("events", select(SHOWS.c.event_id)):
         sold = [
             SoldPlace(
@@ -96,17 +96,17 @@ async def _check_places(databases: DrillDatabases, bookings: Mapping[str, Any], 
             if each.event_id == show.event_id
         ]
         await _check_hall(databases, show.event_id, sold)
-    rule = "no user has more places than the limit"
+    invariant = "no user has more places than the limit"
     numbers = Counter(str(bookings[str(each.booking_id)].user_id) for each in live)
-    databases.count_checked(rule, len(numbers))
+    databases.count_checked(invariant, len(numbers))
     for user_id, number in numbers.items():
         if number > SEATS_PER_USER:
-            databases.report_breach(rule, f"{user_id} has {number} places")
+            databases.report_breach(invariant, f"{user_id} has {number} places")
 
 
 async def _check_hall(databases: DrillDatabases, show_id: Any, sold: list[SoldPlace]) -> None:
     """Compare the states of the places with the holds and the live tickets."""
-    rule = "the states of places are those of holds and tickets"
+    invariant = "the states of places are those of holds and tickets"
     async with Reader(databases.databases[SEATING], Clock()) as reader:
         sections = await reader.rows(COUNTS_OF_SHOW, {"show_id": show_id})
         states = await states_of(reader, show_id)
@@ -116,15 +116,17 @@ async def _check_hall(databases: DrillDatabases, show_id: Any, sold: list[SoldPl
         row.number: Counts(row.total - row.held - row.sold - row.blocked, row.held, row.sold, row.blocked)
         for row in sections
     }
-    databases.count_checked(rule, places.layout.places)
+    databases.count_checked(invariant, places.layout.places)
     for found in mismatches(places, stored, holds, sold):
-        databases.report_breach(rule, f"{found.kind} of {found.place}: expected {found.expected}, found {found.found}")
+        databases.report_breach(
+            invariant, f"{found.kind} of {found.place}: expected {found.expected}, found {found.found}"
+        )
     if held := places.counts().held:
-        databases.report_breach(rule, f"{held} places are still held")
+        databases.report_breach(invariant, f"{held} places are still held")
 
 
 async def _check_money(databases: DrillDatabases, bookings: Mapping[str, Any], tickets: list[Any]) -> None:
-    rule = "the money kept is the price of the live tickets"
+    invariant = "the money kept is the price of the live tickets"
     due: Counter[str] = Counter()
     for ticket in tickets:
         if ticket.status in _LIVE:
@@ -136,17 +138,17 @@ async def _check_money(databases: DrillDatabases, bookings: Mapping[str, Any], t
         "payments": _remaining((each.booking_id, each) for each in payments),
         "the provider": _remaining((each.reference, each) for each in charges),
     }
-    databases.count_checked(rule, len(bookings))
+    databases.count_checked(invariant, len(bookings))
     for booking_id in bookings:
         for who, amounts in kept.items():
             if (amount := amounts[booking_id]) != due[booking_id]:
                 message = f"{who} keeps {amount}, the live tickets cost {due[booking_id]}"
-                databases.report_breach(rule, message, booking_id)
-    rule = "no booking is charged twice"
-    databases.count_checked(rule, len(charges))
+                databases.report_breach(invariant, message, booking_id)
+    invariant = "no booking is charged twice"
+    databases.count_checked(invariant, len(charges))
     for booking_id, number in Counter(str(charge.reference) for charge in charges).items():
         if number > 1:
-            databases.report_breach(rule, f"the provider charged it {number} times", booking_id)
+            databases.report_breach(invariant, f"the provider charged it {number} times", booking_id)
 
 
 def _remaining(rows: Iterable[tuple[Any, Any]]) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""The rules for the events, mails and the index of ticketing."""
+"""The invariants for the events, mails and the index of ticketing."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -93,7 +93,7 @@ class _Expected:
 
 async def check_published(databases: DrillDatabases, bookings: Iterable[Any], tickets: Collection[Any]) -> None:
     """Check that each change was published once. A booking is cancelled at most once in a drill."""
-    rule = "each change of a booking, ticket, hold, offer or payment is published once"
+    invariant = "each change of a booking, ticket, hold, offer or payment is published once"
     expected = _Expected()
     cancelled = {each.booking_id for each in tickets if each.status == "CANCELLED"}
     for booking in bookings:
@@ -112,17 +112,19 @@ async def check_published(databases: DrillDatabases, bookings: Iterable[Any], ti
     for service in ("bookings", SEATING, "payments"):
         rows = await databases.rows(service, select(event_log.c.type, event_log.c.aggregate))
         published.update((row.type, row.aggregate) for row in rows if row.type in _CHECKED)
-    databases.count_checked(rule, expected.counts.total())
+    databases.count_checked(invariant, expected.counts.total())
     for kind, aggregate in expected.counts.keys() | published.keys():
         found, wanted = published[kind, aggregate], expected.counts[kind, aggregate]
         if found != wanted:
             subject = aggregate if kind.startswith("booking.") else None
-            databases.report_breach(rule, f"{kind} of {aggregate} was published {found} times, not {wanted}", subject)
+            databases.report_breach(
+                invariant, f"{kind} of {aggregate} was published {found} times, not {wanted}", subject
+            )
 
 
 async def check_mails(databases: DrillDatabases) -> None:
     """Check that buyers received a mail for each confirmation, cancellation, refund and offer."""
-    rule = "each mail about a booking, a refund or an offer is sent once"
+    invariant = "each mail about a booking, a refund or an offer is sent once"
     due: dict[tuple[str, str], str] = {}
     for service, kinds in _MAILED.items():
         templates = {kind.event_type: TICKETING_MAILS[kind] for kind in kinds}  # type: ignore[index]  # a mapping of classes
@@ -134,35 +136,37 @@ async def check_mails(databases: DrillDatabases) -> None:
         queued[mail.template, str(mail.cause)] += 1
         is_outdated = mail.template == TICKETING_MAILS[WaitlistOffered] and mail.failure_reason == "unsendable"
         if mail.status != "sent" and not is_outdated:
-            databases.report_breach(rule, f"the mail {mail.template} is {mail.status}", mail.booking_id)
-    databases.count_checked(rule, len(due))
+            databases.report_breach(invariant, f"the mail {mail.template} is {mail.status}", mail.booking_id)
+    databases.count_checked(invariant, len(due))
     for (template, cause), aggregate in due.items():
         if (number := queued[template, cause]) != 1:
-            databases.report_breach(rule, f"the mail {template} to {aggregate} was queued {number} times", aggregate)
+            databases.report_breach(
+                invariant, f"the mail {template} to {aggregate} was queued {number} times", aggregate
+            )
     for template, cause in queued.keys() - due.keys():
-        databases.report_breach(rule, f"the mail {template} of {cause} was queued without a cause")
+        databases.report_breach(invariant, f"the mail {template} of {cause} was queued without a cause")
 
 
 async def check_index(databases: DrillDatabases) -> None:
     """Check that the documents of search, and the index that is searched, are those of the shows."""
-    rule = "the index of search equals the shows"
+    invariant = "the index of search equals the shows"
     shows = await databases.rows("events", select(SHOWS))
     documents = {row.show_id: row for row in await databases.rows("search", select(DOCUMENTS))}
     [(live,)] = await databases.rows("search", select(INDEX_STATE.c.live))
     indexed = {row.show_id: row for row in await databases.rows("search", select(INDEXED[live]))}
-    databases.count_checked(rule, len(shows))
+    databases.count_checked(invariant, len(shows))
     for show in shows:
         document = documents.get(show.event_id)
         if document is None or document.event_revision != show.revision:
             seen = None if document is None else document.event_revision
-            databases.report_breach(rule, f"{show.event_id} has revision {show.revision}, search has {seen}")
+            databases.report_breach(invariant, f"{show.event_id} has revision {show.revision}, search has {seen}")
             continue
         for name in ("event_name", "venue_name", "status", "description"):
             if document.data[name] != getattr(show, name):
-                databases.report_breach(rule, f"{show.event_id} has another {name} in search")
+                databases.report_breach(invariant, f"{show.event_id} has another {name} in search")
         row = indexed.get(show.event_id)
         if row is None or (row.fingerprint, row.status) != (document.fingerprint, show.status):
             found = "is missing" if row is None else "is outdated"
-            databases.report_breach(rule, f"{show.event_id} {found} in the live index")
+            databases.report_breach(invariant, f"{show.event_id} {found} in the live index")
     for show_id in indexed.keys() - {show.event_id for show in shows}:
-        databases.report_breach(rule, f"the live index has {show_id}, which does not exist")
+        databases.report_breach(invariant, f"the live index has {show_id}, which does not exist")

@@ -1,4 +1,4 @@
-"""The rules for the order of admissions and of offers, checked in the database of seating."""
+"""The invariants for the order of admissions and of offers, checked in the database of seating."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,20 +60,20 @@ async def check_order(databases: DrillDatabases, waits: SeenWaits, *, limit: int
 
 
 def _check_chains(databases: DrillDatabases, records: Mapping[Any, list[Any]]) -> None:
-    rule = "the ledgers of waiting rooms are chains"
-    databases.count_checked(rule, sum(map(len, records.values())))
+    invariant = "the ledgers of waiting rooms are chains"
+    databases.count_checked(invariant, sum(map(len, records.values())))
     for show_id, rows in records.items():
         before = first_hash(show_id)
         for row in rows:
             before = next_hash(before, row.number, row.joined_at, row.admitted_at, row.left_at)
             if row.hash != before:
-                databases.report_breach(rule, f"record {row.sequence} of {show_id} has a wrong hash")
+                databases.report_breach(invariant, f"record {row.sequence} of {show_id} has a wrong hash")
                 break
 
 
 async def _check_admissions(databases: DrillDatabases, records: Mapping[Any, list[Any]]) -> None:
     """Check that each admitted entry was the first that waited, and that the ledger and the entries agree."""
-    rule = "waiting rooms admit in order"
+    invariant = "waiting rooms admit in order"
     waiting: dict[tuple[Any, int], Any] = {}
     admitted: Counter[tuple[Any, int]] = Counter()
     for show_id, rows in records.items():
@@ -81,7 +81,9 @@ async def _check_admissions(databases: DrillDatabases, records: Mapping[Any, lis
             key = show_id, row.number
             if row.admitted_at is not None:
                 if key != next(iter(waiting), None):
-                    databases.report_breach(rule, f"{show_id} admitted {row.number}, which was not the first to wait")
+                    databases.report_breach(
+                        invariant, f"{show_id} admitted {row.number}, which was not the first to wait"
+                    )
                 admitted[key] += 1
                 waiting.pop(key, None)
             elif row.left_at is not None:
@@ -89,25 +91,27 @@ async def _check_admissions(databases: DrillDatabases, records: Mapping[Any, lis
             else:
                 waiting[key] = row
         waiting.clear()
-    databases.count_checked(rule, admitted.total())
+    databases.count_checked(invariant, admitted.total())
     for entry in await databases.rows(SEATING, select(QUEUE)):
         number = admitted[entry.show_id, entry.number]
         if number != (entry.admitted_at is not None):
-            databases.report_breach(rule, f"{entry.queue_id} is {entry.status}; its ledger admitted it {number} times")
+            databases.report_breach(
+                invariant, f"{entry.queue_id} is {entry.status}; its ledger admitted it {number} times"
+            )
 
 
 async def _check_offers(databases: DrillDatabases, waits: SeenWaits, limit: int) -> None:
-    rule = "every place in the waiting list ends"
+    invariant = "every place in the waiting list ends"
     entries = {str(row.entry_id): row for row in await databases.rows(SEATING, select(ENTRIES))}
-    databases.count_checked(rule, len(entries))
+    databases.count_checked(invariant, len(entries))
     for entry in entries.values():
         if entry.status in {"WAITING", "OFFERED"}:
-            databases.report_breach(rule, f"{entry.entry_id} is still {entry.status}")
+            databases.report_breach(invariant, f"{entry.entry_id} is still {entry.status}")
 
-    rule = "places are offered to the oldest party that they suffice for"
+    invariant = "places are offered to the oldest party that they suffice for"
     wanted = select(event_log.c.aggregate).where(event_log.c.type == WaitlistOffered.event_type)
     offered = [row.aggregate for row in await databases.rows(SEATING, wanted.order_by(event_log.c.id))]
-    databases.count_checked(rule, len(offered))
+    databases.count_checked(invariant, len(offered))
     users = _places_by_user(await databases.rows(SEATING, select(HOLDS)))
 
     def check(older: Any, others: Iterable[str]) -> None:
@@ -120,7 +124,7 @@ async def _check_offers(databases: DrillDatabases, waits: SeenWaits, limit: int)
                 message = (
                     f"{newer.entry_id} ({newer.quantity}) was offered places before {older.entry_id} ({older.quantity})"
                 )
-                databases.report_breach(rule, message)
+                databases.report_breach(invariant, message)
 
     for place, entry_id in enumerate(offered):
         check(entries[entry_id], offered[:place])
