@@ -67,10 +67,12 @@ class TestDocument:
         assert "ETag" in path["get"]["responses"]["200"]["headers"]
 
     async def test_omits_conditional_headers_that_are_not_checked(self, embedded_loans: RunningService) -> None:
-        post = (await document(embedded_loans))["paths"]["/books"]["post"]
+        path = (await document(embedded_loans))["paths"]["/books"]
 
-        assert "ETag" in post["responses"]["201"]["headers"]
-        assert "412" not in post["responses"]
+        assert "ETag" in path["post"]["responses"]["201"]["headers"]
+        assert {"If-Match", "If-None-Match"}.isdisjoint(each["name"] for each in path["post"]["parameters"])
+        assert path["post"]["responses"]["412"]["description"] == "precondition_unsupported"
+        assert "412" not in path["get"]["responses"]
 
     async def test_documents_paging_and_idempotency_keys(self, embedded_loans: RunningService) -> None:
         path = (await document(embedded_loans))["paths"]["/books"]

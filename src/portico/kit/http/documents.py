@@ -32,7 +32,7 @@ from portico.kit.foundation.problems import (
     UnsupportedMediaType,
 )
 from portico.kit.http.authentication import TICKET
-from portico.kit.http.conditional import conditions
+from portico.kit.http.conditional import PreconditionUnsupported, conditions
 from portico.kit.http.examples import add_examples
 from portico.kit.http.oauth_errors import OAUTH_MEDIA_TYPE, OAuthErrorRead, oauth_error_code
 from portico.kit.http.paging import numbered_page, page
@@ -103,9 +103,8 @@ class ServiceApp(FastAPI):
 
     def add_problem_schemas(self, route: Route) -> None:
         """Add the problem schemas of this route to the document."""
-        self._problem_models.update(
-            _model_of(error, route) for error in (*_common_errors(route, conditional=True), *route.errors)
-        )
+        common = {error for conditional in (True, False) for error in _common_errors(route, conditional=conditional)}
+        self._problem_models.update(_model_of(error, route) for error in (*common, *route.errors))
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -231,7 +230,8 @@ def _common_errors(route: Route, *, conditional: bool) -> Iterable[type[Problem]
         yield from (Unauthorized, Forbidden)
     if route.method != "GET":
         yield Conflict
-    if conditional:
+        yield PreconditionFailed if conditional else PreconditionUnsupported
+    elif conditional:
         yield PreconditionFailed
     if route.method in {"POST", "PUT", "PATCH"}:
         yield from (ContentTooLarge, UnsupportedMediaType, UnsupportedContentEncoding)
