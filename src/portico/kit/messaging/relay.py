@@ -137,7 +137,7 @@ class Relay:
                     newest = rows[-1].newest
         finally:
             if reading is not None:
-                await asyncio.gather(reading, return_exceptions=True)  # nobody needs its result
+                await asyncio.gather(reading, return_exceptions=True)  # its result is not needed
             if moving is not None:
                 await moving  # even after an error, so that confirmed events are not published twice
         return total
