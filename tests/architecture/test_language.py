@@ -43,6 +43,13 @@ class TestLogEvents:
 
         assert set(_log_events()) == documented, "docs/log-events.md lists every log event"
 
+    def test_have_a_documented_level(self) -> None:
+        documented = dict(re.findall(r"^\| `([^`]+)` \| (\w+) \|", LOG_EVENTS.read_text("utf-8"), re.MULTILINE))
+
+        assert {
+            event: documented[event] for event, levels in _log_events().items() if documented[event] not in levels
+        } == {}
+
 
 def _texts() -> Iterator[tuple[Path, str]]:
     """Yield the documents, and the strings of each module: docstrings, messages and descriptions."""
@@ -55,9 +62,9 @@ def _texts() -> Iterator[tuple[Path, str]]:
 
 
 def _log_events() -> dict[str, set[str]]:
-    """Return the log events of the package, each with the modules that write it."""
+    """Return the log events of the package, each with its levels."""
     events: dict[str, set[str]] = {}
-    for path, nodes in _modules().items():
+    for nodes in _modules().values():
         for node in nodes:
             if (
                 isinstance(node, ast.Call)
@@ -69,7 +76,8 @@ def _log_events() -> dict[str, set[str]]:
                 and isinstance(node.args[0], ast.Constant)
                 and isinstance(node.args[0].value, str)
             ):
-                events.setdefault(node.args[0].value, set()).add(_named(path))
+                has_traceback = node.func.attr == "error" and any(each.arg == "exc_info" for each in node.keywords)
+                events.setdefault(node.args[0].value, set()).add("exception" if has_traceback else node.func.attr)
     return events
 
 
