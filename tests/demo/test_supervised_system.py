@@ -6,16 +6,18 @@ import pytest
 
 from portico.demo.supervised_system import SupervisedSystem
 from portico.gateway_client import ExpectationFailed
+from portico.servers import free_port
 
 # A supervisor with an exited process that it has not waited for, and one that serves orders.
 SUPERVISOR = """
-import os, subprocess, sys
+import os, socket, subprocess, sys
 
 exited = subprocess.Popen([sys.executable, "-c", ""])
 os.waitid(os.P_PID, exited.pid, os.WEXITED | os.WNOWAIT)
-worker = [sys.executable, "-c", "import sys; sys.stdin.read()", "portico.cli.worker", '{"part": "orders"}']
-orders = subprocess.Popen(worker, stdin=subprocess.PIPE)
-print("ready", flush=True)
+bound = socket.create_server(("127.0.0.1", 0))
+worker = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+orders = subprocess.Popen(worker, stdin=subprocess.PIPE, pass_fds=[bound.fileno()])
+print(bound.getsockname()[1], flush=True)
 print(orders.wait(), flush=True)
 """
 
@@ -23,8 +25,8 @@ print(orders.wait(), flush=True)
 async def supervised_shop(folder: Path) -> tuple[SupervisedSystem, asyncio.subprocess.Process]:
     supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, stdout=asyncio.subprocess.PIPE)
     assert supervisor.stdout is not None
-    assert await supervisor.stdout.readline() == b"ready\n"
-    return SupervisedSystem("commerce", folder, {"gateway": 0}, database="postgresql", _process=supervisor), supervisor
+    ports = {"orders": int(await supervisor.stdout.readline()), "payments": free_port()}
+    return SupervisedSystem("commerce", folder, ports, database="postgresql", _process=supervisor), supervisor
 
 
 class TestKill:

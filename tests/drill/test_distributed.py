@@ -8,7 +8,7 @@ import psutil
 import pytest
 from tests.kit.telemetry.restoring import silence
 
-from portico.cli.drill import WORKER_MODULE
+from portico.cli import drill as command
 from portico.drill import DrillSettings
 from portico.drill.distributed import run_on_servers
 from portico.drill.fault_schedule import feasible_kinds
@@ -19,7 +19,8 @@ from portico.drill.private_servers import DATABASE, start_private_servers
 from portico.kit.runtime.signals import INTERRUPTED
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 from portico.systems.commerce import commerce
-from portico.testing.commands import Command, eventually
+from portico.testing.commands import Command, environment, eventually
+from portico.testing.preloaded import preloaded_server
 
 ORDERS = 30
 SEED = 26  # kills each server and catalog, and terminates the connections to PostgreSQL
@@ -30,7 +31,6 @@ FORGET = """
     WHEN (new.consumer = 'queue-order-mail') EXECUTE FUNCTION notifications.forget();
 """
 LONG = 150.0  # seconds; six processes and three servers on a busy machine
-WORKER = Worker(WORKER_MODULE, "commerce")
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +40,12 @@ def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, r
     """Skip the tests, or fail, if the servers are not installed."""
 
 
+@pytest.fixture
+def worker() -> Worker:
+    """How worker processes of commerce are started."""
+    return Worker(command.WORKER, "commerce", preloaded_server(environment()["PYTHONPATH"]))
+
+
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     with silence():
@@ -47,11 +53,13 @@ def _quiet() -> Iterator[None]:
 
 
 class TestCommerce:
-    async def test_keeps_its_invariants_when_processes_and_servers_are_killed(self, tmp_path: Path) -> None:
+    async def test_keeps_its_invariants_when_processes_and_servers_are_killed(
+        self, worker: Worker, tmp_path: Path
+    ) -> None:
         drill = DrillSettings(orders=ORDERS, seed=SEED, faults=feasible_kinds(ALL_FAULTS), rate=0.15)
 
         with start_private_servers() as servers:
-            report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path)
+            report = await run_on_servers(commerce, worker, drill, servers, tmp_path)
 
         assert [*report.breaches, *report.history] == []
         assert report.outcomes.total() == ORDERS
@@ -71,14 +79,14 @@ class TestCommerce:
 
 
 class TestAPlantedBug:
-    async def test_an_inbox_that_forgets_is_found(self, tmp_path: Path) -> None:
+    async def test_an_inbox_that_forgets_is_found(self, worker: Worker, tmp_path: Path) -> None:
         def forget(message: str) -> None:
             if "faults scheduled" in message:  # the system runs, and no order is placed
                 servers.postgresql.execute(FORGET, DATABASE)
 
         drill = DrillSettings(orders=8, seed=1, faults=("crash",), rate=0)
         with start_private_servers() as servers:
-            report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path, progress=forget)
+            report = await run_on_servers(commerce, worker, drill, servers, tmp_path, progress=forget)
 
         assert {breach.invariant for breach in report.breaches} == {"every consumer handled every event"}
         assert any("queue-order-mail" in breach.message for breach in report.breaches)

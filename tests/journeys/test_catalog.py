@@ -1,6 +1,5 @@
 """The catalog system as `portico up` runs it."""
 
-import contextlib
 import json
 import re
 import signal
@@ -62,16 +61,6 @@ LOGIN = (
 )
 
 
-def gateways(system: Command) -> list[psutil.Process]:
-    """Return the running processes of the gateway."""
-    found = []
-    for child in system.children:
-        with contextlib.suppress(psutil.Error):
-            if child.status() != psutil.STATUS_ZOMBIE and '"part": "gateway"' in " ".join(child.cmdline()):
-                found.append(child)
-    return found
-
-
 def stopping(system: Command) -> bool:
     """Return whether a gateway has begun to stop."""
     lines = [json.loads(line) for line in system.out.splitlines() if line.startswith("{")]
@@ -120,7 +109,7 @@ class TestCatalog:
             system.wait_for(at["gateway"])
             eventually(lambda: "Ctrl-C" in system.err, "the addresses")
 
-            assert len(system.children) == 6
+            assert [len(system.serving(at[part])) for part in PARTS] == [2, 2, 2]
             add_a_product(at)
             assert system.stop() == 0
 
@@ -132,14 +121,14 @@ class TestCatalog:
         with up(tmp_path, "catalog", at, "--workers", "2", variables=variables) as system:
             system.wait_for(at["gateway"])
             eventually(lambda: "Ctrl-C" in system.err, "the addresses")
-            first, second = gateways(system)
+            first, second = system.serving(at["gateway"])
 
             for killed in (first, second):
                 killed.kill()
                 psutil.wait_procs([killed])
                 assert [fetch(at["gateway"] + "/products")[0] for _ in range(10)] == [200] * 10
-            eventually(lambda: len(gateways(system)) == 2, "both gateways")
-            assert not {each.pid for each in gateways(system)} & {first.pid, second.pid}
+            eventually(lambda: len(system.serving(at["gateway"])) == 2, "both gateways")
+            assert not {first, second} & {*system.serving(at["gateway"])}
 
             with socket.create_connection(("127.0.0.1", at.ports["gateway"])) as client:
                 body = json.dumps({"email": JANE["email"], "password": "wrong"}).encode()

@@ -82,7 +82,10 @@ class TestKilled:
                 async with asyncio.TaskGroup() as tasks:
                     buying = [tasks.create_task(shop.buys(number, over)) for number in range(CUSTOMERS)]
                     for name in killed:
-                        await asyncio.to_thread(_killed if name in PARTS else _server_killed, system, tmp_path, name)
+                        if name in PARTS:
+                            await asyncio.to_thread(_part_killed, system, at[name])
+                        else:
+                            await asyncio.to_thread(_server_killed, system, tmp_path, name)
                     over.set()
                 await shop.check([order_id for each in buying for order_id in each.result()])
 
@@ -172,24 +175,12 @@ def _server(folder: Path, server: str) -> psutil.Process:
     return psutil.Process(json.loads((folder / ".portico" / FOLDER / f"{server}.json").read_text())["pid"])
 
 
-def _killed(system: Command, _folder: Path, part: str) -> None:
+def _part_killed(system: Command, address: str) -> None:
     """Kill a part's process, and wait until another has taken its place."""
-    first = _serving(system, part)
-    first.kill()
-    eventually(lambda: _serving(system, part).pid != first.pid, f"another {part}", LONG)
-
-
-def _serving(system: Command, part: str) -> psutil.Process:
-    def found() -> psutil.Process | None:
-        for each in system.children:
-            try:
-                if f'"part": "{part}"' in " ".join(each.cmdline()) and each.status() != psutil.STATUS_ZOMBIE:
-                    return each
-            except psutil.NoSuchProcess:
-                continue
-        return None
-
-    return eventually(found, f"a process for {part}", LONG)
+    first = eventually(lambda: system.serving(address), f"a process at {address}", LONG)
+    for each in first:
+        each.kill()
+    eventually(lambda: {*system.serving(address)} - {*first}, f"another process at {address}", LONG)
 
 
 def _dead_letters(folder: Path) -> str:

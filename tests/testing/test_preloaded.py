@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from tests.support.signals import default_action
 
+from portico.kit.runtime.fork_server import ForkedProcess
 from portico.testing.commands import Command, environment, eventually, run_portico
-from portico.testing.preloaded import PreloadedProcess, can_preload
+from portico.testing.preloaded import can_preload
 
 
 class TestPreloadedCommand:
@@ -25,7 +26,7 @@ class TestPreloadedCommand:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
     def test_is_ended_by_a_signal(self, tmp_path: Path, number: signal.Signals) -> None:
         with Command(tmp_path, "up", "catalog", "--free-ports") as up:
-            assert isinstance(up.process, PreloadedProcess)
+            assert isinstance(up.process, ForkedProcess)
             eventually(lambda: "Ctrl-C" in up.err, "the addresses")
 
             up.process.send_signal(number)

@@ -1,6 +1,6 @@
 """`portico drill`: run a whole system with faults injected from a seed, and check its invariants."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from portico.drill import DrillSettings, Report
     from portico.drill.faults.plan import Kind
     from portico.drill.setup import OnDone, Progress
+    from portico.kit.runtime.fork_server import ForkServer
     from portico.kit.runtime.system import System
 
 app = typer.Typer()
@@ -24,7 +25,7 @@ app = typer.Typer()
 SYSTEMS = ("commerce", "ticketing")
 PLACES = ("embedded", "servers")
 DEFAULT_RATE_EMBEDDED = 0.03
-WORKER_MODULE = "portico.cli.drill_worker"
+WORKER = "portico.cli.drill_worker:main"
 _MAX_BREACHES = 20
 _QUARTERS = 4
 
@@ -81,7 +82,16 @@ def drill(
     )
     command = f"portico drill {system} --on {on} {size} --rate {rate:g} --faults {faults}"
     drills = [DrillSettings(actions, seats, number, kinds, rate) for number in range(seed, seed + seeds)]
-    _drill_all(console, system, on, drills, command)
+    with nullcontext() if on == "embedded" else _fork_server(system) as server:
+        _drill_all(console, system, drills, command, server)
+
+
+def _fork_server(system: str) -> "ForkServer":
+    from portico.cli.worker import start_fork_server
+    from portico.kit.runtime.system_loader import find_system
+
+    find_system(system)  # imports it
+    return start_fork_server()
 
 
 def _read_kinds(system: str, on: str, faults: str) -> "tuple[Kind, ...]":
@@ -119,11 +129,21 @@ def _limit_to_servers(
     return feasible, DEFAULT_RATE if rate is None else rate
 
 
-def _drill_all(console: "Console", system: str, on: str, drills: "list[DrillSettings]", command: str) -> None:
-    """Run the drills one after the other, and print their reports. Raises typer.Exit if one failed."""
+def _drill_all(
+    console: "Console", system: str, drills: "list[DrillSettings]", command: str, server: "ForkServer | None"
+) -> None:
+    """Run the drills one after the other, and print their reports. Raises typer.Exit if one failed.
+
+    Args:
+        console: where the reports are printed.
+        system: the name of the system.
+        drills: what to do.
+        command: repeats a drill.
+        server: starts the processes of drills on servers; None for embedded drills.
+    """
     failed = []
     for settings in drills:
-        report = _run_drill(console, system, settings, on)
+        report = _run_drill(console, system, settings, server)
         print_report(console, report, brief=len(drills) > 1)
         if not report.passed:
             failed.append(settings.seed)
@@ -135,7 +155,7 @@ def _drill_all(console: "Console", system: str, on: str, drills: "list[DrillSett
         console.print(f"[bold green]✓ All {len(drills)} seeds passed.[/]")
 
 
-def _run_drill(console: "Console", system: str, settings: "DrillSettings", on: str) -> "Report":
+def _run_drill(console: "Console", system: str, settings: "DrillSettings", server: "ForkServer | None") -> "Report":
     from portico.kit.runtime.system_loader import find_system
     from portico.kit.telemetry.logs import Logs
 
@@ -147,12 +167,12 @@ def _run_drill(console: "Console", system: str, settings: "DrillSettings", on: s
     logs = Logs.configure(level="critical", style="text")  # errors caused by injected faults are not printed
     try:
         with count_actions(console, system, settings) as done:
-            if on == "embedded":
+            if server is None:
                 return _run_embedded(found, settings, progress, done)
             from portico.drill.distributed import drill_on_private_servers
             from portico.drill.part_processes import Worker
 
-            return drill_on_private_servers(found, Worker(WORKER_MODULE, system), settings, progress, done)
+            return drill_on_private_servers(found, Worker(WORKER, system, server), settings, progress, done)
     except Interrupted:
         raise typer.Exit(INTERRUPTED) from None
     finally:

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from portico.cli.worker import main
+from portico.cli import worker
 
 
 def inject_faults(composition: Any) -> None:
@@ -15,5 +15,6 @@ def inject_faults(composition: Any) -> None:
         faults.inject(composition.host.contexts.values())
 
 
-if __name__ == "__main__":
-    main(inject_faults)
+def main() -> None:
+    """Serve the assignment that the drill sends. Ends the process."""
+    worker.main(inject_faults)

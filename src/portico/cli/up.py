@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.cli.banner import NewAdministrator
+    from portico.kit.runtime.fork_server import ForkServer
     from portico.kit.runtime.supervisor import SupervisedProcess
     from portico.kit.runtime.system import System
     from portico.kit.settings import Environment, Settings
@@ -73,6 +74,7 @@ def up(
     from contextlib import nullcontext
 
     from portico.cli.environment import environment_with, find_chosen_system, system_name
+    from portico.cli.worker import start_fork_server
     from portico.kit.runtime.serving import bind_all
     from portico.kit.settings import Settings
 
@@ -84,27 +86,28 @@ def up(
         check_can_reload(workers=workers, servers=servers)
         raise typer.Exit(run_reloading(system_name(system, settings), environment, choose, split=split))
     found = find_chosen_system(system, settings)
-    if not servers and settings.database_url is None:
-        _warn_of_other_data(found, settings)
-        asyncio.run(report_unmigrated(found, found.ports))
     is_split = split or workers > 1
     if is_split and not servers:
         check_can_split(found, settings, workers)
-    sockets = bind_all(settings.host, _choose_ports(found, port or (), gateway_port, free=free_ports))
-    with _start_servers(environment, found, workers, database) if servers else nullcontext(environment) as complete:
-        if is_split:
+    with start_fork_server() if is_split else nullcontext() as fork_server:
+        if not servers and settings.database_url is None:
+            _warn_about_data(found, settings)
+        sockets = bind_all(settings.host, _choose_ports(found, port or (), gateway_port, free=free_ports))
+        with _start_servers(environment, found, workers, database) if servers else nullcontext(environment) as complete:
+            if fork_server is None:
+                raise typer.Exit(run_together(found, complete, sockets))
             check_can_split(found, complete.read(Settings), workers)
-            raise typer.Exit(run_split(found, system_name(system, settings), complete, sockets, workers))
-        raise typer.Exit(run_together(found, complete, sockets))
+            raise typer.Exit(run_split(found, system_name(system, settings), complete, sockets, workers, fork_server))
 
 
-def _warn_of_other_data(system: "System", settings: "Settings") -> None:
+def _warn_about_data(system: "System", settings: "Settings") -> None:
     others = names_of_other_data(system, settings.data_dir)
     if others:
         print_warning(
             f"{settings.data_dir} also has data of services that {system.name} does not have: {', '.join(others)}. "
             "Services with the same name share their data. Set DATA_DIR to give a system data of its own."
         )
+    asyncio.run(report_unmigrated(system, system.ports))
 
 
 def names_of_other_data(system: "System", folder: "Path") -> list[str]:
@@ -246,7 +249,12 @@ def check_can_split(system: "System", settings: "Settings", workers: int) -> Non
 
 
 def run_split(
-    system: "System", name: str, environment: "Environment", sockets: "Mapping[str, socket.socket]", workers: int
+    system: "System",
+    name: str,
+    environment: "Environment",
+    sockets: "Mapping[str, socket.socket]",
+    workers: int,
+    server: "ForkServer",
 ) -> int:
     """Serve every part of `system` in `workers` processes until SIGTERM or Ctrl-C; return the exit status."""
     from portico.cli.process import run
@@ -256,18 +264,25 @@ def run_split(
     settings = environment.read(Settings)
     check_server_passwords(settings)
     os.environ.update(environment.variables)  # workers inherit it, with the command line's changes
-    return run(_SplitSystem(system.with_ports(ports_of(sockets)), name, settings, sockets, workers).serve())
+    return run(_SplitSystem(system.with_ports(ports_of(sockets)), name, settings, sockets, workers, server).serve())
 
 
 class _SplitSystem:
     """A system whose parts run in worker processes that this process supervises."""
 
     def __init__(
-        self, system: "System", name: str, settings: "Settings", sockets: "Mapping[str, socket.socket]", workers: int
+        self,
+        system: "System",
+        name: str,
+        settings: "Settings",
+        sockets: "Mapping[str, socket.socket]",
+        workers: int,
+        server: "ForkServer",
     ) -> None:
         self._system = system
         self._settings = settings
         self._sockets = sockets
+        self._server = server
         self._not_ready = {f"{part} {number}" for part in sockets for number in range(1, workers + 1)}
         self._administrator: NewAdministrator | None = None
         issuers = [each.name for each in system.placements if each.service.verifier is not None]
@@ -302,11 +317,11 @@ class _SplitSystem:
     def _process(self, system: str, part: str, number: int) -> "SupervisedProcess":
         from portico.kit.runtime.supervisor import Assignment, Program, SupervisedProcess
 
-        assignment = Assignment(system, part, self._sockets[part].fileno(), self._system.ports)
         name = f"{part} {number}"
-        program = Program(name, "portico.cli.worker", assignment)
+        assignment = Assignment(system, part, self._system.ports)
+        program = Program(name, "portico.cli.worker:main", assignment, self._sockets[part])
         after = None if name in self._issuing or not self._issuing else self._issuers_ready
-        return SupervisedProcess(program, lambda message: self._is_ready(name, message), after=after)
+        return SupervisedProcess(program, self._server, lambda message: self._is_ready(name, message), after=after)
 
     def _is_ready(self, name: str, message: dict[str, Any]) -> None:
         from portico.cli.banner import NewAdministrator, print_system

@@ -1,7 +1,7 @@
 """A worker process of `portico up --split`: it serves one part of a system.
 
-The parent passes an `Assignment` as the argument, and the listening socket. Standard input is a socket to the parent.
-Its end means that the parent has exited. The worker writes one line to it when it is ready.
+Standard input is a socket to the parent. The parent sends an `Assignment` with the listening socket. The worker writes
+one line when it is ready. The end of the socket means that the parent has exited.
 """
 
 import asyncio
@@ -16,13 +16,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from portico.kit.runtime.fork_server import ForkServer
     from portico.kit.runtime.supervisor import Assignment
 
 _CONTROL = 0  # standard input
 
 
+def start_fork_server() -> "ForkServer":
+    """Start the fork server of worker processes, with the modules that a worker needs.
+
+    Call it before this process opens anything, when it has loaded the system.
+    """
+    import portico.cli.process  # noqa: F401 the workers share it
+    from portico.kit.runtime.fork_server import ForkServer
+
+    return ForkServer.fork()
+
+
 def main(prepare: "Callable[[Any], object]" = lambda _: None) -> None:
-    """Serve the assignment in the first argument. Ends the process.
+    """Serve the assignment that the parent sends. Ends the process.
 
     Args:
         prepare: called with the composition when its ports answer, before the parent gets a message.
@@ -35,20 +47,21 @@ def main(prepare: "Callable[[Any], object]" = lambda _: None) -> None:
     from portico.kit.runtime.supervisor import Assignment
 
     try:
-        status = _serve(Assignment.from_json(sys.argv[1]), prepare)
+        with socket.socket(fileno=os.dup(_CONTROL)) as control:
+            assignment, bound = Assignment.receive(control)
+        status = _serve(assignment, bound, prepare)
     except Exception as error:  # noqa: BLE001 the last handler; `print_error` prints the error
         status = print_error(error)
     sys.exit(status)
 
 
-def _serve(assignment: "Assignment", prepare: "Callable[[Any], object]") -> int:
+def _serve(assignment: "Assignment", bound: socket.socket, prepare: "Callable[[Any], object]") -> int:
     from portico.cli.environment import load_system
     from portico.cli.process import Process, run
     from portico.kit.settings import Environment
 
     environment = Environment.of_process()
     system = load_system(assignment.system).with_ports(assignment.ports)
-    bound = socket.socket(fileno=assignment.descriptor)
     return run(serve_until_stopped(Process(system, environment, {assignment.part: bound}), prepare))
 
 
@@ -74,7 +87,3 @@ async def serve_until_stopped(process: Any, prepare: "Callable[[Any], object]" =
     loop.add_reader(_CONTROL, read_control)
     await process.serve(stop, ready=ready)
     return 0
-
-
-if __name__ == "__main__":
-    main()

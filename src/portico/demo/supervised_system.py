@@ -20,13 +20,13 @@ from portico.gateway_client import ExpectationFailed
 from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.system_loader import find_system
 from portico.servers import free_port
+from portico.servers.processes import listening_ports
 
 WHOLE = "the whole system"
 
 _READY_WITHIN = 60.0  # seconds
 _READY_WITH_SERVERS_WITHIN = 180.0
 _STOPPED_WITHIN = 60.0
-_WORKER = "portico.cli.worker"
 
 
 @dataclass
@@ -130,10 +130,9 @@ class SupervisedSystem:
                 psutil.Process(state["pid"]).kill()
                 return True
             return False
-        for child in psutil.Process(supervisor).children():
-            with suppress(psutil.NoSuchProcess):  # one killed earlier is exiting
-                words = child.cmdline()
-                if _WORKER in words and json.loads(words[-1])["part"] == name:
+        for child in psutil.Process(supervisor).children(recursive=True):
+            if self.ports[name] in listening_ports(child):
+                with suppress(psutil.NoSuchProcess):  # it has just exited
                     child.kill()
                     return True
         return False

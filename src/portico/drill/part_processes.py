@@ -5,12 +5,12 @@ import os
 import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from portico.kit.runtime.fork_server import ForkServer
 from portico.kit.runtime.serving import bind_all, ports_of
 from portico.kit.runtime.supervisor import Assignment, Program, StartFailed, SupervisedProcess
 from portico.kit.runtime.system import GATEWAY, System
@@ -26,12 +26,14 @@ class Worker:
     """How worker processes are started.
 
     Args:
-        module: the Python module that a worker runs; it takes an `Assignment`.
+        target: the function that a worker runs; it receives an `Assignment`.
         system: name or import path of the system, for the worker to find it.
+        server: starts the processes.
     """
 
-    module: str
+    target: str
     system: str
+    server: ForkServer
 
 
 class PartFailed(RuntimeError):
@@ -43,11 +45,12 @@ class PartProcess:
 
     Args:
         program: what the process runs.
+        server: starts the process.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, server: ForkServer) -> None:
         self.name = program.name
-        self._process = SupervisedProcess(program, lambda _: self._ready.set())
+        self._process = SupervisedProcess(program, server, lambda _: self._ready.set())
         self._log = program.log
         self._ready = asyncio.Event()
         self._fault = asyncio.Lock()
@@ -124,7 +127,7 @@ async def run_parts(
             stack.callback(bound.close)
         moved = system.with_ports(ports_of(sockets))
         programs = [_program(worker, moved, part, bound, variables, folder) for part, bound in sockets.items()]
-        parts = {program.name: PartProcess(program) for program in programs}
+        parts = {program.name: PartProcess(program, worker.server) for program in programs}
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part.supervise(), name=part.name) for part in parts.values()]
             try:
@@ -142,11 +145,11 @@ def _program(
     worker: Worker, system: System, part: str, bound: socket.socket, variables: Mapping[str, str], folder: Path
 ) -> Program:
     environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    environ["PYTHONPATH"] = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
     return Program(
         part,
-        worker.module,
-        Assignment(worker.system, part, bound.fileno(), system.ports),
+        worker.target,
+        Assignment(worker.system, part, system.ports),
+        bound,
         environ={**environ, **variables},
         folder=folder,  # not the current directory, whose .env would be read
         log=folder / f"{part}.log",

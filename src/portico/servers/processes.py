@@ -52,6 +52,15 @@ def _members(group: int, started_at: float) -> Iterator[psutil.Process]:
                 yield process
 
 
+def listening_ports(process: psutil.Process) -> set[int]:
+    """Return the TCP ports on which a process listens; none if it has exited."""
+    try:
+        connections = process.net_connections("tcp")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return set()
+    return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+
+
 def is_frozen(process: psutil.Process) -> bool:
     """Return whether a process is paused or has exited."""
     try:

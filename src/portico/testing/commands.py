@@ -14,11 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import psutil
 
+from portico.kit.runtime.fork_server import ForkedProcess
 from portico.servers import free_port
-from portico.testing.preloaded import PreloadedProcess, can_preload, start_preloaded
+from portico.servers.processes import listening_ports
+from portico.testing.preloaded import can_preload, start_preloaded
 
 T = TypeVar("T")
 
@@ -132,6 +135,11 @@ class Command:
         except psutil.NoSuchProcess:
             return []
 
+    def serving(self, address: str) -> list[psutil.Process]:
+        """Return those of its `children` that listen at `address`."""
+        port = urlsplit(address).port
+        return [each for each in self.children if port in listening_ports(each)]
+
     def wait_for(self, address: str) -> None:
         """Wait until the process at `address` is healthy. Raises ConditionNotMet."""
 
@@ -194,7 +202,7 @@ def _start(
     environ: Mapping[str, str],
     files: tuple[IO[Any] | None, IO[Any], IO[Any]],
     python: str | Path = sys.executable,
-) -> "subprocess.Popen[bytes] | PreloadedProcess":
+) -> "subprocess.Popen[bytes] | ForkedProcess":
     """Start `portico` with standard input, output and error in `files`; preloaded if it runs with this Python."""
     if python == sys.executable and can_preload(environ):
         return start_preloaded(arguments, folder=folder, environ=environ, files=files)

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
+from portico.kit.runtime.fork_server import ForkedCommand, ForkedProcess, ForkServer
 from portico.kit.runtime.signals import USER_ERROR
 from portico.kit.telemetry.logs import get_logger
 
@@ -23,30 +24,32 @@ RESTART_BACKOFF: Final = Backoff(base=0.1, limit=5.0, jitter=0.0)
 STEADY: Final = 5.0
 _MARGIN = 5.0  # seconds after the grace period before a process that does not exit is killed
 _MAX_LINE_LENGTH = 4096
+_MAX_ASSIGNMENT = 65_536  # bytes
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Assignment of a worker process: serve `part` of `system` on the listening socket `descriptor`.
+    """Assignment of a worker process: serve `part` of `system`.
 
     Args:
         system: name or import path of the system.
         part: the gateway, or one of the services.
-        descriptor: file descriptor of the inherited socket.
         ports: the port of each part of the system.
     """
 
     system: str
     part: str
-    descriptor: int
     ports: dict[str, int]
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
+    def send(self, control: socket.socket, bound: socket.socket) -> None:
+        """Send the assignment to a worker, with the listening socket of the part."""
+        socket.send_fds(control, [json.dumps(asdict(self)).encode()], [bound.fileno()])
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        return cls(**json.loads(text))
+    def receive(cls, control: socket.socket) -> tuple[Self, socket.socket]:
+        """Return the assignment that the parent has sent, with the listening socket."""
+        body, descriptors, _, _ = socket.recv_fds(control, _MAX_ASSIGNMENT, 1)
+        return cls(**json.loads(body)), socket.socket(fileno=descriptors[0])
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,19 @@ class Program:
     """How to start a worker process.
 
     Args:
-        name: of the process, in logs.
-        module: the Python module to run.
-        assignment: passed to the module as its only argument.
+        name: of the process, in logs and in `ps`.
+        target: the function to run, such as "portico.cli.worker:main".
+        assignment: what the process serves. The function receives it through standard input.
+        bound: the listening socket.
         environ: environment of the process; None inherits this process's.
         folder: working directory; None inherits this process's.
         log: file for standard output and standard error; None inherits this process's.
     """
 
     name: str
-    module: str
+    target: str
     assignment: Assignment
+    bound: socket.socket
     environ: Mapping[str, str] | None = None
     folder: Path | None = None
     log: Path | None = None
@@ -79,17 +84,24 @@ class SupervisedProcess:
 
     Args:
         program: what to run.
+        server: starts the process.
         ready: called with the worker's message each time a worker is ready.
         after: event that the first start waits for.
     """
 
     def __init__(
-        self, program: Program, ready: Callable[[dict[str, Any]], None], *, after: asyncio.Event | None = None
+        self,
+        program: Program,
+        server: ForkServer,
+        ready: Callable[[dict[str, Any]], None],
+        *,
+        after: asyncio.Event | None = None,
     ) -> None:
         self.program = program
+        self._server = server
         self._after = after
         self._ready = ready
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: ForkedProcess | None = None
         self._stopping = asyncio.Event()
         self._was_ready = False
 
@@ -117,7 +129,7 @@ class SupervisedProcess:
     @property
     def pid(self) -> int | None:
         """The process id; None while no process runs."""
-        return None if self._process is None or self._process.returncode is not None else self._process.pid
+        return None if self._process is None or self._process.poll() is not None else self._process.pid
 
     async def stop(self, grace: float) -> None:
         """Ask the process to exit within `grace` seconds; kill it a few seconds later."""
@@ -126,7 +138,7 @@ class SupervisedProcess:
             return
         self._send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), grace + _MARGIN)
+            await asyncio.wait_for(self._process.exited(), grace + _MARGIN)
         except TimeoutError:
             logger.error("process_killed", process=self.program.name)  # noqa: TRY400 the traceback does not help
             self.kill()
@@ -139,41 +151,41 @@ class SupervisedProcess:
         """Kill the process, if one runs, and wait for its exit. Call this after `run` has ended."""
         self.kill()
         if self._process is not None:
-            await self._process.wait()
+            await self._process.exited()
 
     def _send_signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None:
             self._process.send_signal(number)
 
     async def _run_once(self) -> int:
         parent_socket, child_socket = socket.socketpair()
         with parent_socket:
             with child_socket:
-                self._process = await self._spawn(child_socket)
+                self._process = self._start(child_socket)
+            with contextlib.suppress(BrokenPipeError):  # it has exited already
+                self.program.assignment.send(parent_socket, self.program.bound)
             reader, writer = await asyncio.open_connection(sock=parent_socket, limit=_MAX_LINE_LENGTH)
             messages = asyncio.create_task(self._read_messages(reader))
             try:
-                return await self._process.wait()
+                return await self._process.exited()
             finally:
                 messages.cancel()
                 writer.close()
 
-    async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
+    def _start(self, control: socket.socket) -> ForkedProcess:
         program = self.program
-        with contextlib.nullcontext() if program.log is None else program.log.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                program.module,
-                program.assignment.to_json(),
-                stdin=control.fileno(),
-                stdout=log,
-                stderr=log,
-                pass_fds=[program.assignment.descriptor],
-                env=program.environ,
-                cwd=program.folder,
-                start_new_session=True,  # Ctrl-C in a terminal reaches only the parent
-            )
+        command = ForkedCommand(
+            program.target,
+            arguments=(),
+            environ=os.environ if program.environ is None else program.environ,
+            name=program.name,
+            folder=None if program.folder is None else str(program.folder),
+            new_session=True,  # Ctrl-C in a terminal reaches only the parent
+        )
+        if program.log is None:
+            return self._server.start(command, (control, 1, 2))
+        with program.log.open("ab") as log:
+            return self._server.start(command, (control, log, log))
 
     async def _read_messages(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
