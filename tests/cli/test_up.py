@@ -171,7 +171,7 @@ class TestSplit:
         with up(tmp_path, LIBRARY, at, "--split") as library:
             library.wait_for(at["gateway"])
 
-            assert len({each.pid for part in PARTS for each in library.serving(at[part])}) == 3
+            assert len({each.pid for part in PARTS for each in library.workers(part, at.ports[part])}) == 3
             assert fetch(at["gateway"] + "/books") == (200, [])
             eventually(lambda: "Ctrl-C" in library.err, "the addresses")
             assert all(f"{part} is ready" in library.err for part in PARTS)
@@ -183,11 +183,11 @@ class TestSplit:
     def test_restarts_a_killed_process_without_failed_requests(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--split") as library:
             library.wait_for(at["gateway"])
-            [killed] = library.serving(at["loans"])
+            [killed] = library.workers("loans", at.ports["loans"])
             killed.kill()
 
             assert fetch(at["loans"] + "/books") == (200, [])  # it waited for the next one to accept it
-            assert killed not in library.serving(at["loans"])
+            assert killed not in library.workers("loans", at.ports["loans"])
             assert library.stop() == 0
 
     def test_event_streams_end_and_do_not_delay_the_stop(self, tmp_path: Path, at: Addresses) -> None:

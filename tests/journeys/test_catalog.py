@@ -109,7 +109,7 @@ class TestCatalog:
             system.wait_for(at["gateway"])
             eventually(lambda: "Ctrl-C" in system.err, "the addresses")
 
-            assert [len(system.serving(at[part])) for part in PARTS] == [2, 2, 2]
+            assert [len(system.workers(part, at.ports[part])) for part in PARTS] == [2, 2, 2]
             add_a_product(at)
             assert system.stop() == 0
 
@@ -121,14 +121,14 @@ class TestCatalog:
         with up(tmp_path, "catalog", at, "--workers", "2", variables=variables) as system:
             system.wait_for(at["gateway"])
             eventually(lambda: "Ctrl-C" in system.err, "the addresses")
-            first, second = system.serving(at["gateway"])
+            first, second = system.workers("gateway", at.ports["gateway"])
 
             for killed in (first, second):
                 killed.kill()
                 psutil.wait_procs([killed])
                 assert [fetch(at["gateway"] + "/products")[0] for _ in range(10)] == [200] * 10
-            eventually(lambda: len(system.serving(at["gateway"])) == 2, "both gateways")
-            assert not {first, second} & {*system.serving(at["gateway"])}
+            eventually(lambda: len(system.workers("gateway", at.ports["gateway"])) == 2, "both gateways")
+            assert not {first, second} & {*system.workers("gateway", at.ports["gateway"])}
 
             with socket.create_connection(("127.0.0.1", at.ports["gateway"])) as client:
                 body = json.dumps({"email": JANE["email"], "password": "wrong"}).encode()

@@ -83,7 +83,7 @@ class TestKilled:
                     buying = [tasks.create_task(shop.buys(number, over)) for number in range(CUSTOMERS)]
                     for name in killed:
                         if name in PARTS:
-                            await asyncio.to_thread(_part_killed, system, at[name])
+                            await asyncio.to_thread(_part_killed, system, name, at.ports[name])
                         else:
                             await asyncio.to_thread(_server_killed, system, tmp_path, name)
                     over.set()
@@ -175,12 +175,12 @@ def _server(folder: Path, server: str) -> psutil.Process:
     return psutil.Process(json.loads((folder / ".portico" / FOLDER / f"{server}.json").read_text())["pid"])
 
 
-def _part_killed(system: Command, address: str) -> None:
+def _part_killed(system: Command, part: str, port: int) -> None:
     """Kill a part's process, and wait until another has taken its place."""
-    first = eventually(lambda: system.serving(address), f"a process at {address}", LONG)
+    first = eventually(lambda: system.workers(part, port), f"a process of {part}", LONG)
     for each in first:
         each.kill()
-    eventually(lambda: {*system.serving(address)} - {*first}, f"another process at {address}", LONG)
+    eventually(lambda: {*system.workers(part, port)} - {*first}, f"another process of {part}", LONG)
 
 
 def _dead_letters(folder: Path) -> str:

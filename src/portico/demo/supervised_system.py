@@ -20,7 +20,7 @@ from portico.gateway_client import ExpectationFailed
 from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.system_loader import find_system
 from portico.servers import free_port
-from portico.servers.processes import listening_ports
+from portico.servers.processes import serves
 
 WHOLE = "the whole system"
 
@@ -131,7 +131,7 @@ class SupervisedSystem:
                 return True
             return False
         for child in psutil.Process(supervisor).children(recursive=True):
-            if self.ports[name] in listening_ports(child):
+            if serves(child, name, self.ports[name]):
                 with suppress(psutil.NoSuchProcess):  # it has just exited
                     child.kill()
                     return True

@@ -14,13 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import psutil
 
 from portico.kit.runtime.fork_server import ForkedProcess
 from portico.servers import free_port
-from portico.servers.processes import listening_ports
+from portico.servers.processes import serves
 from portico.testing.preloaded import can_preload, start_preloaded
 
 T = TypeVar("T")
@@ -135,10 +134,9 @@ class Command:
         except psutil.NoSuchProcess:
             return []
 
-    def serving(self, address: str) -> list[psutil.Process]:
-        """Return those of its `children` that listen at `address`."""
-        port = urlsplit(address).port
-        return [each for each in self.children if port in listening_ports(each)]
+    def workers(self, part: str, port: int) -> list[psutil.Process]:
+        """Return its processes that serve `part` on `port`, after `up --split`."""
+        return [each for each in self.children if serves(each, part, port)]
 
     def wait_for(self, address: str) -> None:
         """Wait until the process at `address` is healthy. Raises ConditionNotMet."""
