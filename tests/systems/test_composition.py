@@ -51,3 +51,9 @@ class TestComposition:
             whole.stop()
 
             assert [(await ask(whole, part, "/health/ready")).status for part in whole.apps] == [503, 503, 503]
+
+    async def test_closing_it_begins_to_stop_it(self, tmp_path: Path) -> None:
+        async with Composition(library, Environment({"DATA_DIR": str(tmp_path)})) as whole:
+            contexts = list(whole.contexts.values())
+
+        assert all(context.stopping.is_set() for context in contexts)

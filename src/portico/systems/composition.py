@@ -85,6 +85,7 @@ class Composition:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
         await self._stack.aclose()
 
     @property

@@ -27,6 +27,13 @@ class TestChangeNotifier:
 
             assert not changed.is_set()
 
+    async def test_the_stop_of_the_service_wakes_every_follower(self, loans: RunningService) -> None:
+        change_notifier = loans.context.change_notifier
+        with change_notifier.follow("book_1") as one, change_notifier.follow("book_2") as other:
+            loans.context.stop()
+
+            assert (one.is_set(), other.is_set()) == (True, True)
+
     async def test_followers_that_left_are_forgotten(self, loans: RunningService) -> None:
         change_notifier = loans.context.database.change_notifier
         with change_notifier.follow("book_1"):

@@ -75,6 +75,7 @@ class ServiceInstance:
 
     async def stop(self) -> None:
         """Close its host. After a crash, closing it has no effect outside this process."""
+        self.host.stop()
         if self._local is not None:
             await self._local.aclose(0.0 if self.has_crashed else 5.0)
         with suppress(*[Exception] * self.has_crashed):  # a crashed process reports no errors

@@ -31,3 +31,8 @@ class ChangeNotifier:
         """Wake the tasks that follow `subject`."""
         for changed in self._waiting.get(subject, ()):
             changed.set()
+
+    def notify_all(self) -> None:
+        """Wake all tasks, because the process stops."""
+        for subject in self._waiting:
+            self.notify(subject)

@@ -144,9 +144,10 @@ class ServiceRuntime:
         return GroupedUnitOfWork(self.database, self.clock, group, invalidate=self._invalidate, events=self._outbox)
 
     def stop(self) -> None:
-        """Begin to stop: reject new work and end event streams. Requests in flight continue."""
+        """Begin to stop: reject new work, and end event streams and requests that wait for a change."""
         self.health.stopping = True
         self.stopping.set()
+        self.change_notifier.notify_all()
 
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """Open a unit of work that is committed at the end of the block."""
