@@ -66,7 +66,7 @@ class BookingConfirmed(BookingEvent, type="booking.confirmed", version=1, aggreg
 
 
 class BookingFailed(BookingEvent, type="booking.failed", version=1, aggregate="booking_id"):
-    """A booking failed. `failure_reason` is `payment_declined`, `hold_lost` or `event_cancelled`."""
+    """A booking failed. `failure_reason` is a code, such as `payment_declined`, `hold_lost` or `event_cancelled`."""
 
 
 class BookingCancelled(BookingEvent, type="booking.cancelled", version=1, aggregate="booking_id"):

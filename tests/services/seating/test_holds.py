@@ -9,6 +9,7 @@ from tests.services.seating.support import BALCONY, FLOOR, SeatingService, asser
 from portico.contracts.events import SectionPlan, ShowId, ShowStatusChanged
 from portico.contracts.seating import HoldId, SeatsHeld, SeatsReleased
 from portico.kit import UserId
+from portico.services.seating.holds.expiry import HoldExpiry
 from portico.testing.databases import Databases
 
 FRONT = SectionPlan(name="Front", rows=2, seats_per_row=6, price=Decimal("12.5"))
@@ -319,6 +320,13 @@ class TestExpiry:
         ended = await caller.get(path, headers={"if-none-match": active.headers["etag"]})
 
         assert (active.json()["status"], ended.json()["status"]) == ("ACTIVE", "EXPIRED")
+
+    @pytest.mark.parametrize("setting", ["HOLD_EXPIRES_IN", "HOLD_GRACE", "WAITLIST_OFFER_EXPIRES_IN"])
+    async def test_runs_at_least_twice_in_the_shortest_time_of_a_hold(
+        self, setting: str, sqlite_databases: Databases
+    ) -> None:
+        async with open_seating(sqlite_databases, **{setting: "2"}) as seating:
+            assert seating.run.context.resource(HoldExpiry).max_pause == 1.0
 
     async def test_takes_several_batches(self, sqlite_databases: Databases) -> None:
         async with open_seating(sqlite_databases, SEATING_EXPIRY_BATCH="3") as seating:

@@ -36,7 +36,7 @@ class HoldExpiry:
         self._writer = writer
         self._batch = batch
         self._requests = 0  # of others, when the last change began
-        self._longest_pause = min(_MAX_PAUSE_SECONDS, shortest / 2)
+        self.max_pause = min(_MAX_PAUSE_SECONDS, shortest / 2)
         self._wakeup = asyncio.Event()
 
     def wake(self) -> None:
@@ -80,9 +80,9 @@ class HoldExpiry:
         async with self._context.reader() as reader:
             end = await next_end(reader)
         if end is None:
-            return self._longest_pause
+            return self.max_pause
         remaining = (end - self._context.clock.now()).total_seconds()
-        return min(max(remaining, _MIN_PAUSE_SECONDS), self._longest_pause)
+        return min(max(remaining, _MIN_PAUSE_SECONDS), self.max_pause)
 
 
 @asynccontextmanager
@@ -90,7 +90,7 @@ async def open_hold_expiry(context: ServiceContext) -> AsyncIterator[HoldExpiry]
     """Create the object that ends the holds of the service."""
     settings = context.settings_of(SeatingSettings)
     writer = context.resource(HoldWriter)
-    shortest = min(settings.hold_expires_in, settings.hold_grace)
+    shortest = min(settings.hold_expires_in, settings.hold_grace, settings.waitlist_offer_expires_in)
     yield HoldExpiry(context, writer, batch=settings.expiry_batch, shortest=shortest)
 
 
