@@ -27,7 +27,7 @@ KAFKA_JARS := /usr/local/share/kafka/libs
 OPENSEARCH_JARS := /usr/local/share/opensearch
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop up test drill fuzz coverage check generate bench servers kafka opensearch node lock clean
+.PHONY: help install develop up test drill fuzz coverage check check-style check-types check-benchmarks check-documents generate bench servers kafka opensearch node lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,14 +56,22 @@ coverage: $(DEVELOPMENT) ## run the tests and show the lines that no test execut
 	@$(PY) -m coverage report --skip-covered --show-missing
 	@$(PY) -m coverage html --quiet
 
-check: $(DEVELOPMENT) ## check lint, format, types, layers, language and generated files
+check: check-style check-types check-benchmarks check-documents ## check lint, format, types, layers, language and generated files
+
+check-style: $(DEVELOPMENT)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy
-	@MYPYPATH=src:bench $(VENV)/bin/mypy --config-file= --check-untyped-defs --ignore-missing-imports \
-		--disable-error-code=call-arg bench/*.py
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/deptry --no-ansi src
+
+check-types: $(DEVELOPMENT)
+	@$(VENV)/bin/mypy
+
+check-benchmarks: $(DEVELOPMENT)
+	@MYPYPATH=src:bench $(VENV)/bin/mypy --config-file= --check-untyped-defs --ignore-missing-imports \
+		--disable-error-code=call-arg --cache-dir=.mypy_cache/bench bench/*.py
+
+check-documents: $(DEVELOPMENT)
 	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py \
 		tests/architecture/test_language.py tests/service_contracts/test_event_schemas.py
 

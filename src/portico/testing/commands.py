@@ -90,6 +90,7 @@ class Command:
         arguments: of the command.
         variables: environment variables, besides those that a process needs to start.
         python: the Python that runs it.
+        preload: whether it may be forked from a process that has imported Portico, which saves a second.
     """
 
     def __init__(
@@ -98,11 +99,13 @@ class Command:
         *arguments: str,
         variables: Mapping[str, str] | None = None,
         python: str | Path = sys.executable,
+        preload: bool = True,
     ) -> None:
         self._out = folder / "out.txt"
         self._err = folder / "err.txt"
         with self._out.open("ab") as out, self._err.open("ab") as err:
-            self.process = _start(arguments, folder, environment(variables), (None, out, err), python)
+            start = _start if preload and python == sys.executable else _start_program
+            self.process = start(arguments, folder, environment(variables), (None, out, err), python)
 
     def __enter__(self) -> Self:
         return self
@@ -201,9 +204,20 @@ def _start(
     files: tuple[IO[Any] | None, IO[Any], IO[Any]],
     python: str | Path = sys.executable,
 ) -> "subprocess.Popen[bytes] | ForkedProcess":
-    """Start `portico` with standard input, output and error in `files`; preloaded if it runs with this Python."""
-    if python == sys.executable and can_preload(environ):
+    """Start `portico` with standard input, output and error in `files`; preloaded if its environment allows."""
+    if can_preload(environ):
         return start_preloaded(arguments, folder=folder, environ=environ, files=files)
+    return _start_program(arguments, folder, environ, files, python)
+
+
+def _start_program(
+    arguments: Sequence[str],
+    folder: Path,
+    environ: Mapping[str, str],
+    files: tuple[IO[Any] | None, IO[Any], IO[Any]],
+    python: str | Path,
+) -> "subprocess.Popen[bytes]":
+    """Start `portico` with this Python."""
     given, out, err = files
     return subprocess.Popen(  # noqa: S603 the Python of the test
         portico(*arguments, python=python), cwd=folder, env=environ, stdin=given, stdout=out, stderr=err
