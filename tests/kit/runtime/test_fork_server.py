@@ -124,12 +124,17 @@ class TestForkServer:
         ours, theirs = socket.socketpair()
         process = server.start(ForkedCommand(f"{FUNCTIONS}:read_input", (), {}), (theirs, 1, 2))
         theirs.close()
-        [parent] = psutil.Process(process.pid).parents()[:1]
-        parent.kill()
+        orphan = psutil.Process(process.pid)
+        orphan.parents()[0].kill()
 
+        for _ in range(2):
+            with pytest.raises(ForkServerEnded):
+                await process.exited()
         with pytest.raises(ForkServerEnded):
-            await process.exited()
+            process.wait(LONG)
+        process.send_signal(signal.SIGKILL)  # has no effect: the id may belong to another process
         with pytest.raises(ForkServerEnded):
             server.start(ForkedCommand(f"{FUNCTIONS}:describe", (), {}), (0, 1, 2))
 
-        ours.close()  # ends the process
+        ours.close()
+        assert psutil.wait_procs([orphan], LONG) == ([orphan], [])

@@ -86,7 +86,7 @@ class ForkedProcess:
         Raises:
             ForkServerEnded: the status is lost.
         """
-        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+        if self.returncode is None and self._has_news(0.0):
             with self._status:
                 if self._exited is not None:
                     self._exited.get_loop().remove_reader(self._status)
@@ -102,7 +102,7 @@ class ForkedProcess:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
-            select.select([self._status], [], [], left)
+            self._has_news(left)
         return status
 
     async def exited(self) -> int:
@@ -121,10 +121,18 @@ class ForkedProcess:
         except ForkServerEnded as error:
             exited.set_exception(error)
 
+    def _has_news(self, seconds: float | None) -> bool:
+        """Wait at most `seconds` for the exit status, or for the end of the server. Raises ForkServerEnded."""
+        if self._status.fileno() < 0:
+            raise ForkServerEnded
+        poller = select.poll()  # `select.select` takes no descriptor above 1,023
+        poller.register(self._status, select.POLLIN)
+        return bool(poller.poll(None if seconds is None else seconds * 1000))
+
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless the process has ended."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # its status has not arrived yet
+        """Send a signal, unless the process has ended, or its id may belong to another one because the server has ended."""
+        with contextlib.suppress(ForkServerEnded, ProcessLookupError):  # or its status has not arrived yet
+            if self.poll() is None:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
