@@ -13,7 +13,7 @@ _BATCH: Final = 500
 
 @job(name="delete-old-notifications", every=timedelta(hours=1))
 async def delete_old_notifications(context: ServiceContext) -> None:
-    """Delete notifications that ended longer ago than NOTIFICATIONS_RETENTION, and mailbox mails of the same age.
+    """Delete ended notifications that are older than NOTIFICATIONS_RETENTION, and mailbox mails of the same age.
 
     They stay at least as long as the event log: replaying an event whose notification is deleted would send its mail
     again.
