@@ -104,8 +104,8 @@ class Command:
         self._out = folder / "out.txt"
         self._err = folder / "err.txt"
         with self._out.open("ab") as out, self._err.open("ab") as err:
-            start = _start if preload and python == sys.executable else _start_program
-            self.process = start(arguments, folder, environment(variables), (None, out, err), python)
+            files = None, out, err
+            self.process = _start(arguments, folder, environment(variables), files, python, preload=preload)
 
     def __enter__(self) -> Self:
         return self
@@ -203,21 +203,12 @@ def _start(
     environ: Mapping[str, str],
     files: tuple[IO[Any] | None, IO[Any], IO[Any]],
     python: str | Path = sys.executable,
+    *,
+    preload: bool = True,
 ) -> "subprocess.Popen[bytes] | ForkedProcess":
-    """Start `portico` with standard input, output and error in `files`; preloaded if its environment allows."""
-    if can_preload(environ):
+    """Start `portico` with standard input, output and error in `files`; forked if that is allowed and possible."""
+    if preload and python == sys.executable and can_preload(environ):
         return start_preloaded(arguments, folder=folder, environ=environ, files=files)
-    return _start_program(arguments, folder, environ, files, python)
-
-
-def _start_program(
-    arguments: Sequence[str],
-    folder: Path,
-    environ: Mapping[str, str],
-    files: tuple[IO[Any] | None, IO[Any], IO[Any]],
-    python: str | Path,
-) -> "subprocess.Popen[bytes]":
-    """Start `portico` with this Python."""
     given, out, err = files
     return subprocess.Popen(  # noqa: S603 the Python of the test
         portico(*arguments, python=python), cwd=folder, env=environ, stdin=given, stdout=out, stderr=err

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from portico.kit.runtime.fork_server import ForkedCommand, ForkedProcess, ForkServer, serve
+from portico.kit.runtime.fork_server import SIGNALS, ForkedCommand, ForkedProcess, ForkServer, serve
 
 MODULES = (
     "portico.cli.process",
@@ -26,7 +26,6 @@ MODULES = (
     "portico.systems.commerce",
     "portico.systems.ticketing",
 )
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def can_preload(environ: Mapping[str, str]) -> bool:
@@ -50,7 +49,7 @@ def start_preloaded(
         environ: its environment, for which `can_preload` is true.
         files: its standard input, output and error; None for the input of this process.
     """
-    ignored = [int(number) for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+    ignored = [int(number) for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
     command = ForkedCommand(f"{__name__}:run_portico", arguments, environ, folder=str(folder), ignored=ignored)
     given, out, err = files
     return preloaded_server(environ["PYTHONPATH"]).start(command, (0 if given is None else given, out, err))
@@ -59,10 +58,10 @@ def start_preloaded(
 @cache
 def preloaded_server(paths: str) -> ForkServer:
     """Return a fork server with this PYTHONPATH. It is started once."""
-    return start_fork_server(paths)
+    return start_preloaded_server(paths)
 
 
-def start_fork_server(paths: str) -> ForkServer:
+def start_preloaded_server(paths: str) -> ForkServer:
     """Start a fork server with this PYTHONPATH. It ends when this process does."""
     ours, theirs = socket.socketpair()
     environ = {**os.environ, "PYTHONPATH": paths, "PYTHONUTF8": "1"}

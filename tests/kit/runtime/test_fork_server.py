@@ -16,7 +16,7 @@ import pytest
 
 from portico.kit.runtime.fork_server import ForkedCommand, ForkedProcess, ForkServer, ForkServerEnded
 from portico.testing.commands import environment
-from portico.testing.preloaded import preloaded_server, start_fork_server
+from portico.testing.preloaded import preloaded_server, start_preloaded_server
 
 FUNCTIONS = "tests.support.forked"
 LONG = 60.0  # seconds
@@ -120,7 +120,7 @@ class TestForkServer:
         assert await task == status == -signal.SIGKILL
 
     async def test_the_end_of_the_server_is_reported(self) -> None:
-        server = start_fork_server(environment()["PYTHONPATH"])
+        server = start_preloaded_server(environment()["PYTHONPATH"])
         ours, theirs = socket.socketpair()
         process = server.start(ForkedCommand(f"{FUNCTIONS}:read_input", (), {}), (theirs, 1, 2))
         theirs.close()

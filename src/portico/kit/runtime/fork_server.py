@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn, Protocol, Self
 
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals whose handling a forked process sets at its start."""
+
 _STATUS: Final = struct.Struct("!i")
 _LENGTH: Final = struct.Struct("!I")
 _STANDARD: Final = (0, 1, 2)  # file descriptors of standard input, output and error
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MAX_NAME_LENGTH: Final = 15  # bytes; the kernel cuts longer names
 
 
@@ -55,7 +57,7 @@ class ForkedCommand:
         name: of the process, as `ps -o comm` and `top` show it on Linux; None keeps the server's.
         folder: the working directory; None keeps the server's.
         new_session: whether the process leads a new session, which Ctrl-C in the terminal does not reach.
-        ignored: numbers of the signals among SIGINT, SIGTERM and SIGHUP that the process ignores at first.
+        ignored: numbers of those `SIGNALS` that the process ignores at first.
     """
 
     target: str
@@ -165,7 +167,7 @@ class ForkServer:
         if pid == 0:
             ours.close()
             os.setsid()  # Ctrl-C in the terminal must not reach it
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)  # it ends after the process that started it
             _set_name("fork-server")
             try:
@@ -313,7 +315,7 @@ def _prepare(command: ForkedCommand) -> None:
         os.chdir(command.folder)
     os.environ.clear()
     os.environ.update(command.environ)
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN if number in command.ignored else signal.SIG_DFL)
     if signal.SIGINT not in command.ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)
