@@ -89,7 +89,7 @@ def up(
     is_split = split or workers > 1
     if is_split and not servers:
         check_can_split(found, settings, workers)
-    with start_fork_server() if is_split else nullcontext() as fork_server:
+    with start_fork_server() if is_split and hasattr(os, "fork") else nullcontext() as fork_server:
         if not servers and settings.database_url is None:
             _warn_about_data(found, settings)
         sockets = bind_all(settings.host, _choose_ports(found, port or (), gateway_port, free=free_ports))
